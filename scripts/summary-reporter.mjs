@@ -1,0 +1,24 @@
+// The last line of a test run, in one form for people and machines: `tests: 12 passed, 0 failed, 3 skipped`.
+
+/** @implements {import('vitest/reporters').Reporter} */
+export default class SummaryReporter {
+  /** @param {readonly import('vitest/node').TestModule[]} modules */
+  onTestRunEnd(modules) {
+    const counts = { passed: 0, failed: 0, skipped: 0 };
+    /** @type {string[]} */
+    const skipped = [];
+    for (const module of modules) {
+      if (module.state() === 'failed' && module.children.size === 0) counts.failed += 1;
+      for (const test of module.children.allTests()) {
+        const { state } = test.result();
+        if (state === 'passed' || state === 'failed') counts[state] += 1;
+        else {
+          counts.skipped += 1;
+          skipped.push(`${module.relativeModuleId}: ${test.fullName}`);
+        }
+      }
+    }
+    for (const name of skipped) console.log(`skipped: ${name}`);
+    console.log(`tests: ${String(counts.passed)} passed, ${String(counts.failed)} failed, ${String(counts.skipped)} skipped`);
+  }
+}

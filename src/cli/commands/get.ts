@@ -1,0 +1,31 @@
+// `kz get`: one value, to standard output. One of the two commands whose purpose is to reveal.
+import type { Command } from 'commander';
+import { resolveSecrets } from '../../providers/secrets.ts';
+import { KzError } from '../../core/errors.ts';
+import { openConfig, withConfigFlags, withDeadline, withTimeoutFlag, type ConfigFlags } from '../options.ts';
+import { print, printJson } from '../ui.ts';
+
+interface GetFlags extends ConfigFlags {
+  readonly json?: boolean;
+  readonly newline: boolean;
+}
+
+export function defineGet(command: Command): void {
+  withTimeoutFlag(withConfigFlags(command))
+    .argument('<name>', 'the secret, as the config calls it')
+    .option('-n, --no-newline', 'print no newline after the value')
+    .option('--json', 'print {"name", "value"}')
+    .addHelpText('after', '\nExample:\n  kz get GITHUB_TOKEN | gh auth login --with-token')
+    .action(get);
+}
+
+async function get(name: string, flags: GetFlags): Promise<void> {
+  const { config, access } = await openConfig(flags);
+  const [secret] = await withDeadline(flags, (signal) => resolveSecrets(config, { only: [name] }, access, signal));
+  if (secret?.state === 'failed') throw secret.error;
+  if (secret?.state !== 'set')
+    throw new KzError('secret-missing', `${name} is optional and has no value`, { hint: `run \`kz put ${name}\`` });
+  const value = secret.secret.reveal();
+  if (flags.json === true) printJson({ name, value });
+  else print(flags.newline ? `${value}\n` : value);
+}

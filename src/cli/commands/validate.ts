@@ -1,0 +1,68 @@
+// `kz validate`: is the configuration right? Reads files only; no provider is asked.
+import type { Command } from 'commander';
+import type { Config } from '../../config/load.ts';
+import { KzError } from '../../core/errors.ts';
+import { PROVIDERS } from '../../providers/table.ts';
+import { openConfig, withConfigFlags, type ConfigFlags } from '../options.ts';
+import { print, printJson, warn } from '../ui.ts';
+
+interface ValidateFlags extends ConfigFlags {
+  readonly json?: boolean;
+}
+
+export function defineValidate(command: Command): void {
+  withConfigFlags(command)
+    .option('--json', 'print JSON')
+    .addHelpText(
+      'after',
+      '\nReports every problem at once, with file:line:column. To check the values too: `kz status`.\n\nExample:\n  kz validate --json',
+    )
+    .action(validate);
+}
+
+async function validate(flags: ValidateFlags): Promise<void> {
+  try {
+    const { config } = await openConfig(flags);
+    report(config, flags);
+  } catch (error) {
+    if (flags.json !== true || !(error instanceof KzError)) throw error;
+    const problems = error.code === 'several' ? error.problems : [error];
+    printJson({ schema_version: 1, valid: false, problems: problems.map(problemJson), warnings: [] });
+    process.exitCode = error.exitStatus;
+  }
+}
+
+function report(config: Config, flags: ValidateFlags): void {
+  const warnings = notBuilt(config);
+  if (flags.json === true) {
+    const { environments, environment, files } = config;
+    printJson({
+      schema_version: 1,
+      valid: true,
+      files: files.map(({ path, how }) => ({ path, how })),
+      environment: environment?.name ?? null,
+      environments,
+      secrets: config.secrets.size,
+      problems: [],
+      warnings,
+    });
+    return;
+  }
+  for (const warning of warnings) warn(warning);
+  const list = config.environments.length === 0 ? '' : `, environments: ${config.environments.join(', ')}`;
+  const count = config.secrets.size + config.documents.length;
+  for (const { path } of config.files) print(`${path}: ok\n`);
+  print(`${String(count)} ${count === 1 ? 'entry' : 'entries'}${list}\n`);
+}
+
+function notBuilt(config: Config): string[] {
+  const used = new Set([...config.secrets.values(), ...config.documents].map(({ provider }) => provider));
+  return [...used]
+    .filter((name) => PROVIDERS[name].open === undefined)
+    .map((name) => `provider ${JSON.stringify(name)} is not built yet; its secrets cannot be resolved`);
+}
+
+function problemJson(problem: KzError): unknown {
+  const { code, message, hint, at } = problem;
+  return { code, message, hint: hint ?? null, file: at?.file ?? null, line: at?.line ?? null, column: at?.column ?? null };
+}

@@ -1,0 +1,83 @@
+// Flags that several commands share, and what they open.
+import { Option, type Command } from 'commander';
+import { loadConfig, type Config } from '../config/load.ts';
+import { userDirectory } from '../config/find.ts';
+import { parseDuration } from '../core/duration.ts';
+import { KzError } from '../core/errors.ts';
+import type { Access } from '../providers/resolve.ts';
+import type { ProviderContext } from '../providers/provider.ts';
+import { setVoice } from './ui.ts';
+
+export interface ConfigFlags {
+  readonly config?: string;
+  readonly env?: string;
+  readonly quiet?: boolean;
+  readonly verbose?: boolean;
+  /** Milliseconds; set by commands that ask providers. */
+  readonly timeout?: number;
+}
+
+/** MCP clients give a server 30 seconds to answer; two thirds of that leave it time to start. */
+const DEFAULT_TIMEOUT_MS = 20_000;
+
+export function withConfigFlags(command: Command): Command {
+  return command
+    .option('-c, --config <file>', 'use this file instead of looking for .keyzero.toml')
+    .option('-e, --env <name>', 'environment: use [<name>.secrets] (default: $KEYZERO_ENV)')
+    .option('-q, --quiet', 'print errors only')
+    .option('-v, --verbose', 'say what was found where (never values)');
+}
+
+export function withTimeoutFlag(command: Command): Command {
+  return command.addOption(
+    new Option('--timeout <duration>', 'longest wait for the providers').argParser(durationArgument).default(DEFAULT_TIMEOUT_MS, '20s'),
+  );
+}
+
+/** Milliseconds. Throws a usage error for anything that is not a duration. */
+export function durationArgument(text: string): number {
+  const ms = parseDuration(text);
+  if (ms === undefined) throw new KzError('usage', `${JSON.stringify(text)} is not a duration such as 500ms, 20s or 2m`);
+  return ms;
+}
+
+/** `A,B` and repeated flags both work. */
+export function listArgument(text: string, previous: readonly string[] | undefined): string[] {
+  const names = text
+    .split(',')
+    .map((name) => name.trim())
+    .filter((name) => name !== '');
+  return [...(previous ?? []), ...names];
+}
+
+export interface Opened {
+  readonly config: Config;
+  readonly access: Access;
+}
+
+export async function openConfig(flags: ConfigFlags): Promise<Opened> {
+  useVoice(flags);
+  const config = await loadConfig({ explicit: flags.config, environment: flags.env, env: process.env, cwd: process.cwd() });
+  return { config, access: { options: config.providers, context: providerContext() } };
+}
+
+export function providerContext(): ProviderContext {
+  return { env: process.env, userDirectory: userDirectory(process.env) };
+}
+
+export function useVoice(flags: ConfigFlags): void {
+  setVoice({ quiet: flags.quiet ?? false, verbose: flags.verbose ?? false });
+}
+
+/** The timer keeps the process alive on purpose: a provider that hangs without any open handle must still time out. */
+export async function withDeadline<T>(flags: ConfigFlags, action: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const timer = setTimeout(() => {
+    controller.abort();
+  }, flags.timeout ?? DEFAULT_TIMEOUT_MS);
+  try {
+    return await action(controller.signal);
+  } finally {
+    clearTimeout(timer);
+  }
+}

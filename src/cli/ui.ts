@@ -1,0 +1,85 @@
+// The only file that writes to the terminal. Writes go straight to the descriptors: merely touching process.stdout or process.stderr would
+// put a pipe that the child shares with us into non-blocking mode, and programs that do not expect that lose output.
+import { writeSync } from 'node:fs';
+import { isatty } from 'node:tty';
+import { formatPlace, KzError, systemCode } from '../core/errors.ts';
+
+export interface Voice {
+  readonly quiet: boolean;
+  readonly verbose: boolean;
+}
+
+let voice: Voice = { quiet: false, verbose: false };
+
+export function setVoice(next: Voice): void {
+  voice = next;
+}
+
+/** Data, to standard output. */
+export function print(text: string): void {
+  write(1, text);
+}
+
+export function printJson(value: unknown): void {
+  print(`${JSON.stringify(value, null, 2)}\n`);
+}
+
+/** Something worth knowing, to standard error; `-q` silences it. */
+export function notice(text: string): void {
+  if (!voice.quiet) write(2, `kz: ${text}\n`);
+}
+
+/** What `-v` adds. */
+export function detail(text: string): void {
+  if (voice.verbose && !voice.quiet) write(2, `kz: ${text}\n`);
+}
+
+export function warn(text: string): void {
+  if (!voice.quiet) write(2, `kz: ${colour('33', 'warning')}: ${text}\n`);
+}
+
+/** Errors are never silenced. One with many problems prints them all. */
+export function printError(error: KzError): void {
+  const problems = error.code === 'several' ? error.problems : [error];
+  for (const problem of problems) {
+    const place = problem.at === undefined ? '' : `${formatPlace(problem.at)}: `;
+    write(2, `kz: ${colour('31', 'error')}: ${place}${problem.message}\n`);
+    if (problem.hint !== undefined) write(2, `kz: hint: ${problem.hint}\n`);
+  }
+}
+
+/** Columns with two spaces between them; the last one is not padded. */
+export function table(rows: readonly (readonly string[])[]): string {
+  const widths: number[] = [];
+  for (const row of rows) for (const [column, cell] of row.entries()) widths[column] = Math.max(widths[column] ?? 0, cell.length);
+  const line = (row: readonly string[]): string =>
+    row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0))).join('  ');
+  return rows.map((row) => `${line(row).trimEnd()}\n`).join('');
+}
+
+/** The reader of our output went away (`| head`): not an error, but nothing is left to do. */
+export class BrokenPipe extends Error {}
+
+function colour(code: string, text: string): string {
+  const { NO_COLOR: noColour, TERM: terminal } = process.env;
+  const wanted = (noColour === undefined || noColour === '') && terminal !== 'dumb' && isatty(2);
+  return wanted ? `\u001B[${code}m${text}\u001B[0m` : text;
+}
+
+const pause = new Int32Array(new SharedArrayBuffer(4));
+
+function write(descriptor: 1 | 2, text: string): void {
+  let bytes = Buffer.from(text, 'utf8');
+  while (bytes.length > 0) {
+    try {
+      bytes = bytes.subarray(writeSync(descriptor, bytes));
+    } catch (error) {
+      const code = systemCode(error);
+      // Somebody else made the shared pipe non-blocking and it is full: wait for the reader, as a blocking write would.
+      if (code === 'EAGAIN') Atomics.wait(pause, 0, 0, 5);
+      else if (code === 'EPIPE' && descriptor === 1) throw new BrokenPipe();
+      else if (code === 'EPIPE' || code === 'EBADF' || code === 'EIO') return;
+      else throw error;
+    }
+  }
+}

@@ -1,0 +1,116 @@
+// What zod found wrong, in words for the person who wrote the file.
+import type * as z from 'zod/mini';
+import { suggest } from '../core/suggest.ts';
+import { PROVIDER_NAMES } from './provider-names.ts';
+
+export interface Issue {
+  readonly path: readonly (string | number)[];
+  readonly message: string;
+  readonly hint?: string | undefined;
+}
+
+type ZodIssue = z.core.$ZodIssue;
+
+/** `document` is what was checked against `schema`; the words that the user wrote are looked up in it. */
+export function describeIssue(issue: ZodIssue, document: unknown, schema: z.core.$ZodType): Issue[] {
+  const path = issue.path.map((part) => (typeof part === 'number' ? part : String(part)));
+  if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => unknownKey(key, path, keysAt(schema, issue.path)));
+  if (issue.code === 'invalid_union') return [invalidUnion(issue, path)];
+  const key = lastName(path);
+  const value = valueAt(document, path);
+  if (value === undefined) return [{ path, message: `${dotted(path.slice(0, -1))} has no ${key}`, hint: `add \`${key} = …\`` }];
+  return [{ path, ...describeValue(issue, key, value) }];
+}
+
+function describeValue(issue: ZodIssue, key: string, value: unknown): { message: string; hint?: string | undefined } {
+  switch (issue.code) {
+    case 'invalid_type':
+      return { message: `${key} is ${typeName(value)}, not ${withArticle(issue.expected)}` };
+    case 'invalid_value':
+      return invalidChoice(key, value, issue.values.map(String));
+    case 'too_small':
+      return { message: issue.origin === 'string' && issue.minimum === 1 ? `${key} is empty` : `${key} is too small` };
+    case 'too_big':
+      return { message: `${key} is too large (at most ${String(issue.maximum)})` };
+    case 'custom':
+      return { message: `${key} ${JSON.stringify(value)} ${issue.message}` };
+    default:
+      return { message: `${key} ${JSON.stringify(value)} does not have the right form` };
+  }
+}
+
+function invalidChoice(key: string, value: unknown, choices: readonly string[]): { message: string; hint?: string } {
+  const names = key === 'provider' ? PROVIDER_NAMES : choices;
+  const near = typeof value === 'string' ? suggest(value, choices) : undefined;
+  return {
+    message: `unknown ${key} ${JSON.stringify(value)}`,
+    hint: near === undefined ? `one of ${names.join(', ')}` : `did you mean ${JSON.stringify(near)}?`,
+  };
+}
+
+function invalidUnion(issue: z.core.$ZodIssueInvalidUnion, path: readonly (string | number)[]): Issue {
+  const key = lastName(path);
+  if (key === 'keys') return { path, message: 'keys is neither a list of keys nor a table of variable name → key' };
+  return { path, message: issue.message === '' ? `${key} does not have the right form` : `${key}: ${issue.message}` };
+}
+
+function unknownKey(key: string, path: readonly (string | number)[], known: readonly string[]): Issue {
+  const near = suggest(key, known);
+  const where = path.length === 0 ? '' : ` in ${dotted(path)}`;
+  return {
+    path: [...path, key],
+    message: `unknown key ${JSON.stringify(key)}${where}`,
+    hint: near === undefined ? `known keys: ${known.join(', ')}` : `did you mean ${JSON.stringify(near)}?`,
+  };
+}
+
+/** The keys that the schema allows at a path: what an unknown key could have meant. */
+function keysAt(schema: z.core.$ZodType, path: readonly PropertyKey[]): string[] {
+  const def = (schema as z.core.$ZodTypes)._zod.def;
+  if (def.type === 'optional') return keysAt(def.innerType, path);
+  if (def.type === 'lazy') return keysAt(def.getter(), path);
+  const [part, ...rest] = path;
+  if (def.type === 'object') {
+    if (part === undefined) return Object.keys(def.shape);
+    const inner = def.shape[String(part)];
+    return inner === undefined ? [] : keysAt(inner, rest);
+  }
+  if (part === undefined) return [];
+  if (def.type === 'record') return keysAt(def.valueType, rest);
+  return def.type === 'array' ? keysAt(def.element, rest) : [];
+}
+
+function lastName(path: readonly (string | number)[]): string {
+  const names = path.filter((part) => typeof part === 'string');
+  return names.at(-1) ?? 'the file';
+}
+
+function dotted(path: readonly (string | number)[]): string {
+  return path.map(String).join('.');
+}
+
+function valueAt(document: unknown, path: readonly (string | number)[]): unknown {
+  let value = document;
+  for (const part of path) {
+    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, part)) return undefined;
+    value = (value as Record<string | number, unknown>)[part];
+  }
+  return value;
+}
+
+function typeName(value: unknown): string {
+  if (Array.isArray(value)) return 'a list';
+  if (value instanceof Date) return 'a date';
+  return typeof value === 'object' ? 'a table' : withArticle(typeof value);
+}
+
+function withArticle(type: string): string {
+  const names: Record<string, string> = {
+    array: 'a list',
+    object: 'a table',
+    record: 'a table',
+    int: 'a whole number',
+    boolean: 'true or false',
+  };
+  return names[type] ?? `a ${type}`;
+}

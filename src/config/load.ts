@@ -1,0 +1,276 @@
+// From files to one configuration: read, check, layer, and remember where each value came from. Absent is not invalid, and invalid never
+// falls back: every problem in every file is collected and thrown at once.
+import { readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { parse, TomlError } from 'smol-toml';
+import * as z from 'zod/mini';
+import { KzError, systemCode } from '../core/errors.ts';
+import { absolutePath } from '../core/home-path.ts';
+import { suggest } from '../core/suggest.ts';
+import { chooseEnvironment, type Environment } from './environment.ts';
+import { findConfig, type FindOptions, type FoundFile } from './find.ts';
+import { describeIssue, type Issue } from './issues.ts';
+import { canonicalProvider, type ProviderName } from './provider-names.ts';
+import {
+  environmentSchema,
+  FILE_KEYS,
+  fileSchema,
+  type BlindEntry,
+  type DocumentEntry,
+  type ProviderOptions,
+  type SecretEntry,
+} from './schema.ts';
+import { nameProblem } from './variable-name.ts';
+
+export interface SourceFile extends FoundFile {
+  readonly text: string;
+}
+
+/** Where in which file something is written; `locate.ts` turns it into a line when somebody asks. */
+export interface Origin {
+  readonly file: SourceFile;
+  readonly path: readonly (string | number)[];
+}
+
+export type Declaration = Omit<SecretEntry, 'provider'> & {
+  readonly name: string;
+  readonly provider: ProviderName;
+  readonly origin: Origin;
+};
+
+export type DocumentDeclaration = Omit<DocumentEntry, 'provider'> & { readonly provider: ProviderName; readonly origin: Origin };
+
+export interface Config {
+  readonly files: readonly SourceFile[];
+  readonly searched: readonly string[];
+  readonly environment: Environment | undefined;
+  /** Every environment that any file declares. */
+  readonly environments: readonly string[];
+  /** By variable name, in the order in which the files declare them. */
+  readonly secrets: ReadonlyMap<string, Declaration>;
+  readonly documents: readonly DocumentDeclaration[];
+  readonly providers: ProviderOptions;
+  readonly blind: BlindEntry | undefined;
+}
+
+export interface LoadOptions extends FindOptions {
+  /** `--env`. */
+  readonly environment?: string | undefined;
+}
+
+type ParsedTable = z.infer<typeof environmentSchema>;
+
+interface ParsedFile {
+  readonly source: SourceFile;
+  readonly base: z.infer<typeof fileSchema>;
+  readonly environments: ReadonlyMap<string, ParsedTable>;
+}
+
+/** Throws `config-not-found` (with every place searched), or one error that holds every problem found. */
+export async function loadConfig(options: LoadOptions): Promise<Config> {
+  const { files: found, searched } = findConfig(options);
+  const problems: Problem[] = [];
+  const parsed = found.map((file) => parseFile({ ...file, text: readText(file.path) }, problems)).filter((file) => file !== undefined);
+  if (problems.length > 0) throw await placed(problems);
+  if (!parsed.some((file) => file.source.layer === 'project' || declaresSecrets(file))) throw notFound(searched);
+  const environments = [...new Set(parsed.flatMap((file) => [...file.environments.keys()]))];
+  const environment = chooseEnvironment(options, environments);
+  return {
+    files: parsed.map((file) => file.source),
+    searched,
+    environment,
+    environments,
+    ...layered(parsed, environment?.name, options.env),
+  };
+}
+
+/** Throws what `loadConfig` would throw for this one file: an edit is checked before it is written. */
+export async function checkFile(source: SourceFile): Promise<void> {
+  const problems: Problem[] = [];
+  parseFile(source, problems);
+  if (problems.length > 0) throw await placed(problems);
+}
+
+interface Problem {
+  readonly source: SourceFile;
+  readonly issue: Issue;
+}
+
+/** Positions cost a second parser, so it is loaded only when there is something to point at. */
+async function placed(problems: readonly Problem[]): Promise<KzError> {
+  const { locate } = await import('./locate.ts');
+  const errors = problems.map(({ source, issue }) => {
+    const at = { file: source.path, ...locate(source.text, issue.path) };
+    return new KzError('config-invalid', issue.message, { hint: issue.hint, at });
+  });
+  return KzError.all(errors);
+}
+
+function notFound(searched: readonly string[]): KzError {
+  const list = searched.map((path) => `\n  ${path}`).join('');
+  return new KzError('config-not-found', `no .keyzero.toml found; looked for${list}`, {
+    hint: 'run `kz init` in the project, or name a file: --config PATH or KEYZERO_CONFIG',
+  });
+}
+
+function declaresSecrets(file: ParsedFile): boolean {
+  const tables = [file.base, ...file.environments.values()];
+  return tables.some((table) => table.secrets !== undefined || table.secrets_from !== undefined);
+}
+
+function parseFile(source: SourceFile, problems: Problem[]): ParsedFile | undefined {
+  const document = parseToml(source);
+  const before = problems.length;
+  const report = (issue: Issue) => problems.push({ source, issue });
+  const { own, tables } = splitEnvironments(document, report);
+  const base = checked(fileSchema, own, [], report);
+  const environments = new Map<string, ParsedTable>();
+  for (const [name, table] of tables) {
+    const result = checked(environmentSchema, table, [name], report);
+    if (result !== undefined) environments.set(name, result);
+  }
+  if (base === undefined || problems.length > before) return undefined;
+  checkNames(base, [], report);
+  for (const [name, table] of environments) checkNames(table, [name], report);
+  return { source, base, environments };
+}
+
+function readText(path: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(path));
+  } catch (error) {
+    const reason = error instanceof TypeError ? 'it is not UTF-8 text' : (systemCode(error) ?? 'unknown error');
+    throw new KzError('config-unreadable', `cannot read ${path}: ${reason}`, { cause: error });
+  }
+}
+
+function parseToml(source: SourceFile): Record<string, unknown> {
+  try {
+    return parse(source.text);
+  } catch (error) {
+    if (!(error instanceof TomlError)) throw error;
+    // The library's message ends with an excerpt of the file; only its first sentence is ours to repeat.
+    const [reason = 'bad TOML'] = error.message.replace(/^Invalid TOML document: /, '').split('\n');
+    const at = { file: source.path, line: error.line, column: error.column };
+    throw new KzError('config-syntax', `not valid TOML: ${reason}`, { at });
+  }
+}
+
+/** Every top-level table that is not one of ours is an environment: `[production.secrets]`. */
+function splitEnvironments(
+  document: Record<string, unknown>,
+  report: (issue: Issue) => void,
+): { own: unknown; tables: Map<string, unknown> } {
+  const own: [string, unknown][] = [];
+  const tables = new Map<string, unknown>();
+  for (const [key, value] of Object.entries(document)) {
+    if ((FILE_KEYS as readonly string[]).includes(key)) own.push([key, value]);
+    else if (looksLikeEnvironment(key, value)) tables.set(key, value);
+    else report(unknownTable(key));
+  }
+  return { own: Object.fromEntries(own), tables };
+}
+
+function looksLikeEnvironment(key: string, value: unknown): boolean {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
+  const keys = Object.keys(value);
+  const known = ['secrets', 'secrets_from'];
+  return keys.some((inner) => known.includes(inner)) || (keys.length > 0 && suggest(key, FILE_KEYS) === undefined);
+}
+
+function unknownTable(key: string): Issue {
+  const near = suggest(key, FILE_KEYS);
+  const hint =
+    near === undefined
+      ? `known keys: ${FILE_KEYS.join(', ')}; an environment is a table [${key}.secrets]`
+      : `did you mean ${JSON.stringify(near)}?`;
+  return { path: [key], message: `unknown key ${JSON.stringify(key)}`, hint };
+}
+
+function checked<T extends z.ZodMiniType>(
+  schema: T,
+  value: unknown,
+  prefix: readonly string[],
+  report: (issue: Issue) => void,
+): z.infer<T> | undefined {
+  const result = z.safeParse(schema, value);
+  if (result.success) return result.data;
+  for (const issue of result.error.issues) {
+    for (const found of describeIssue(issue, value, schema)) report({ ...found, path: [...prefix, ...found.path] });
+  }
+  return undefined;
+}
+
+function checkNames(table: ParsedTable, prefix: readonly string[], report: (issue: Issue) => void): void {
+  for (const name of Object.keys(table.secrets ?? {})) {
+    const problem = nameProblem(name);
+    if (problem !== undefined) report({ path: [...prefix, 'secrets', name], message: `${name} ${problem}` });
+  }
+  for (const [index, document] of (table.secrets_from ?? []).entries()) {
+    for (const name of documentNames(document)) {
+      const problem = nameProblem(name);
+      if (problem !== undefined) report({ path: [...prefix, 'secrets_from', index, 'keys'], message: `${name} ${problem}` });
+    }
+  }
+}
+
+/** The variable names that a document is known to give before it is read. */
+export function documentNames(document: Pick<DocumentEntry, 'keys'>): readonly string[] {
+  if (document.keys === undefined) return [];
+  return Array.isArray(document.keys) ? document.keys : Object.keys(document.keys);
+}
+
+type Layered = Pick<Config, 'secrets' | 'documents' | 'providers' | 'blind'>;
+
+/** Later files win, and within a file the environment's table wins over `[secrets]`; an entry is replaced whole, never merged. */
+function layered(files: readonly ParsedFile[], environment: string | undefined, env: FindOptions['env']): Layered {
+  const secrets = new Map<string, Declaration>();
+  const documents: DocumentDeclaration[] = [];
+  let providers: ProviderOptions = {};
+  let blind: BlindEntry | undefined;
+  for (const { source, base, environments } of files) {
+    addTable(base, { file: source, path: [] });
+    const table = environment === undefined ? undefined : environments.get(environment);
+    if (environment !== undefined && table !== undefined) addTable(table, { file: source, path: [environment] });
+    if (base.providers !== undefined)
+      providers = mergeProviders(providers, base.providers, (path) => absolutePath(path, dirname(source.path), env));
+    if (base.blind !== undefined)
+      blind = { ...blind, ...absoluteBlind(base.blind, (path) => absolutePath(path, dirname(source.path), env)) };
+  }
+  return { secrets, documents, providers, blind };
+
+  function addTable(table: ParsedTable, { file, path }: Origin): void {
+    for (const [name, entry] of Object.entries(table.secrets ?? {})) {
+      secrets.set(name, {
+        ...entry,
+        name,
+        provider: canonicalProvider(entry.provider),
+        origin: { file, path: [...path, 'secrets', name] },
+      });
+    }
+    for (const [index, entry] of (table.secrets_from ?? []).entries()) {
+      documents.push({ ...entry, provider: canonicalProvider(entry.provider), origin: { file, path: [...path, 'secrets_from', index] } });
+    }
+  }
+}
+
+/** Options merge key by key; paths are relative to the file that names them. */
+function mergeProviders(weaker: ProviderOptions, stronger: ProviderOptions, absolute: (path: string) => string): ProviderOptions {
+  const merged: ProviderOptions = { ...weaker, ...stronger };
+  if (stronger.store !== undefined) {
+    const { path } = stronger.store;
+    merged.store = { ...weaker.store, ...stronger.store, ...(path === undefined ? {} : { path: absolute(path) }) };
+  }
+  if (stronger.age !== undefined) {
+    const { identity } = stronger.age;
+    merged.age = { ...weaker.age, ...stronger.age, ...(identity === undefined ? {} : { identity: absolute(identity) }) };
+  }
+  if (stronger.keychain !== undefined) merged.keychain = { ...weaker.keychain, ...stronger.keychain };
+  if (stronger.vault !== undefined) merged.vault = { ...weaker.vault, ...stronger.vault };
+  if (stronger.aws !== undefined) merged.aws = { ...weaker.aws, ...stronger.aws };
+  return merged;
+}
+
+function absoluteBlind(blind: BlindEntry, absolute: (path: string) => string): BlindEntry {
+  return blind.upstream_ca === undefined ? blind : { ...blind, upstream_ca: absolute(blind.upstream_ca) };
+}

@@ -1,0 +1,73 @@
+// What each key means, for the JSON Schema that editors show. Apart from the schema, which is built at every start and needs none of it.
+// `test/config/schema.test.ts` checks that every key is here and nothing else is.
+
+const SECRET = {
+  provider: 'where the value lives',
+  ref: 'what the provider calls it',
+  required: 'false: the program starts without it (default: true)',
+  default: 'used when the provider has no value; never a real secret, since this file is committed',
+  description: 'shown when kz asks for the value',
+  type: 'the shape that the value must have',
+  min_length: 'fewest characters',
+  max_length: 'most characters',
+  starts_with: 'the prefix that the value must have',
+  pattern: 'a regular expression that the whole value must match',
+  one_of: 'the only values allowed',
+  json_key: 'the field to take when the value is a JSON document: `password` or `db.password`',
+  encoding: 'how the provider holds the value; it is decoded before use',
+  template: 'the value, built from the fields of a JSON document: `postgres://{username}:{password}@host/db`',
+  hosts: 'blind mode: the hosts that this secret may be sent to',
+  swap: 'blind mode: where in a request the token is swapped: `header:x-key`, `query:key`, `body:field.name`, `path`, `body`',
+  shape: 'blind mode: how the masked token looks',
+  expose: 'blind mode: true gives the program the real value',
+  refresh: 'how often to read the value again: `15m`',
+  on_rotate: 'what happens to the program when the value changes: `restart`, `none`, `signal:HUP`',
+} as const;
+
+const DOCUMENT = {
+  provider: 'where the document lives',
+  ref: 'what the provider calls it',
+  keys: 'the keys to take, or variable name → key (default: every top-level key)',
+  required: 'false: the program starts without the document (default: true)',
+} as const;
+
+/** Section → key → description. */
+export const DESCRIPTIONS = {
+  file: {
+    secrets: 'variable name → where its value comes from',
+    secrets_from: 'documents that hold many values',
+    providers: 'defaults for each provider',
+    blind: 'what a program started with `kz run --blind` may reach',
+  },
+  secret: SECRET,
+  document: DOCUMENT,
+  store: {
+    path: 'the encrypted file (default: store.age beside the user configuration)',
+    identity: 'where a new store keeps its key (default: file)',
+  },
+  age: {
+    identity: 'file with the age identities that decrypt (default: $KEYZERO_AGE_IDENTITY)',
+    recipients: 'who can read a file that kz writes',
+  },
+  exec: { command: 'the program and its first arguments; the words of the ref follow' },
+  keychain: { service: 'the service of a ref without a slash (default: keyzero)' },
+  aws: { region: 'AWS region', profile: 'profile of the shared AWS configuration' },
+  vault: { address: 'address of the server', namespace: 'namespace' },
+  '1password': { account: 'account shorthand or id' },
+  gcp: { project: 'project of a ref that names none' },
+  keyzero: { url: 'address of the kz server' },
+  blind: {
+    upstream_ca: 'PEM file with certificate authorities to trust beside the system’s',
+    scope: 'strict: a secret without hosts is an error',
+    keep_env: 'variables that a blind program keeps although they look like credentials',
+    clean_env: 'true: start the program from a short list of variables',
+    connections: 'rules for outgoing connections; the first match wins',
+  },
+  connection: {
+    allow: 'true lets the connection through',
+    host: 'a host, `*.suffix`, `*`, or `re:` and a regular expression',
+    port: 'this port only',
+    methods: 'these HTTP methods only',
+    path: 'this path and what is below it only',
+  },
+} as const;

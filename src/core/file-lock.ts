@@ -1,0 +1,177 @@
+// One writer at a time, across processes: `<path>.lock` names the process that holds it. A lock whose holder died is taken over;
+// one held by a process that this machine cannot see (another host, another container) never is.
+import { mkdir, link, lstat, readFile, readlink, unlink, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { dirname } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
+import { KzError, systemCode } from './errors.ts';
+import { followLinks, uniqueSuffix, writeError } from './private-file.ts';
+
+/**
+ * Runs the action while no other caller, in this process or another, runs one for the same file. Waits until the signal aborts, then
+ * throws `provider-timeout` with the holder's pid. The lock is released however the action ends.
+ */
+export async function withFileLock<T>(path: string, action: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  const lock = `${await prepare(path)}.lock`;
+  const release = await acquire(lock, signal);
+  try {
+    return await action();
+  } finally {
+    await release();
+  }
+}
+
+interface Holder {
+  readonly pid: number;
+  /** When the process started, in the kernel's ticks, so that a reused pid is not mistaken for the holder; '' where unknown. */
+  readonly start: string;
+  /** Host and pid namespace: where `pid` means something. */
+  readonly place: string;
+  readonly id: string;
+}
+
+/** An empty lock file that old was cut off by a crash of the machine: its writer needs no minute. */
+const UNREADABLE_STALE_MS = 60_000;
+
+async function prepare(path: string): Promise<string> {
+  try {
+    const target = await followLinks(path);
+    await mkdir(dirname(target), { recursive: true, mode: 0o700 });
+    return target;
+  } catch (error) {
+    throw writeError(path, error);
+  }
+}
+
+async function acquire(lock: string, signal: AbortSignal): Promise<() => Promise<void>> {
+  const self = await describeSelf();
+  for (let attempt = 0; !signal.aborted; attempt++) {
+    if (await create(lock, self)) return () => release(lock, self);
+    if (await isStale(lock)) {
+      await reclaim(lock, signal);
+      continue;
+    }
+    const delayMs = Math.min(100, 4 * 2 ** Math.min(attempt, 5)) * (0.5 + Math.random());
+    await wait(delayMs, undefined, { signal }).catch(() => undefined);
+  }
+  throw await timeoutError(lock, signal);
+}
+
+/** link(2) fails when the name exists and brings the content along, so nobody ever reads half a lock. */
+async function create(lock: string, self: Holder): Promise<boolean> {
+  const draft = `${lock}.${uniqueSuffix()}`;
+  try {
+    if ((await readHolder(lock)) !== 'none') return false;
+    await writeFile(draft, JSON.stringify(self), { flag: 'wx', mode: 0o600 });
+    await link(draft, lock);
+    return true;
+  } catch (error) {
+    if (systemCode(error) === 'EEXIST') return false;
+    throw writeError(lock, error);
+  } finally {
+    await unlink(draft).catch(() => undefined);
+  }
+}
+
+async function release(lock: string, self: Holder): Promise<void> {
+  const holder = await readHolder(lock);
+  if (typeof holder === 'object' && holder.id === self.id) await unlinkIfThere(lock);
+}
+
+/**
+ * A dead holder's lock is removed only by who holds the lock `<lock>.reclaim` and has seen it stale since. So between that look and the
+ * unlink nobody else can have removed it, nor put a live one in its place. The reclaim lock is a lock like any other: when its holder
+ * dies too, it is reclaimed the same way.
+ */
+async function reclaim(lock: string, signal: AbortSignal): Promise<void> {
+  const reclaimLock = `${lock}.reclaim`;
+  const releaseReclaim = await acquire(reclaimLock, signal);
+  try {
+    if (await isStale(lock)) await unlinkIfThere(lock);
+  } finally {
+    await releaseReclaim();
+  }
+}
+
+async function unlinkIfThere(lock: string): Promise<void> {
+  try {
+    await unlink(lock);
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw writeError(lock, error);
+  }
+}
+
+async function isStale(lock: string): Promise<boolean> {
+  const holder = await readHolder(lock);
+  if (holder === 'none') return false;
+  if (holder === 'unreadable') return isOld(lock);
+  return holder.place === (await describePlace()) && (await isDead(holder));
+}
+
+async function isOld(lock: string): Promise<boolean> {
+  try {
+    return Date.now() - (await lstat(lock)).mtimeMs > UNREADABLE_STALE_MS;
+  } catch {
+    return false;
+  }
+}
+
+async function readHolder(lock: string): Promise<Holder | 'none' | 'unreadable'> {
+  try {
+    const content: unknown = JSON.parse(await readFile(lock, 'utf8'));
+    return isHolder(content) ? content : 'unreadable';
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === 'ENOENT') return 'none';
+    if (code === undefined) return 'unreadable';
+    throw writeError(lock, error);
+  }
+}
+
+function isHolder(content: unknown): content is Holder {
+  if (typeof content !== 'object' || content === null) return false;
+  if (!('pid' in content && 'start' in content && 'place' in content && 'id' in content)) return false;
+  const { pid, start, place, id } = content;
+  return Number.isSafeInteger(pid) && Number(pid) > 0 && [start, place, id].every((part) => typeof part === 'string');
+}
+
+async function describeSelf(): Promise<Holder> {
+  const { pid } = process;
+  return { pid, start: (await readProcess(pid))?.start ?? '', place: await describePlace(), id: uniqueSuffix() };
+}
+
+async function describePlace(): Promise<string> {
+  const namespace = await readlink('/proc/self/ns/pid').catch(() => '');
+  return `${hostname()} ${namespace}`.trim();
+}
+
+async function isDead({ pid, start }: Holder): Promise<boolean> {
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    // EPERM means that it lives and belongs to somebody else.
+    if (systemCode(error) === 'ESRCH') return true;
+  }
+  const running = await readProcess(pid);
+  if (running === undefined) return false;
+  return /[ZX]/.test(running.state) || (start !== '' && running.start !== start);
+}
+
+/** From /proc/PID/stat, see proc(5); undefined where there is no /proc. A zombie is dead: it holds nothing any more. */
+async function readProcess(pid: number): Promise<{ state: string; start: string } | undefined> {
+  const text = await readFile(`/proc/${String(pid)}/stat`, 'latin1').catch(() => undefined);
+  if (text === undefined) return undefined;
+  // The second field is the program's name in parentheses, which may itself hold spaces and parentheses.
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  const [state = '', start = ''] = [fields[0], fields[19]];
+  return { state, start };
+}
+
+async function timeoutError(lock: string, signal: AbortSignal): Promise<KzError> {
+  const holder = await readHolder(lock);
+  const who = typeof holder === 'object' ? `process ${String(holder.pid)} on ${holder.place.split(' ')[0] ?? ''}` : 'another process';
+  return new KzError('provider-timeout', `gave up waiting for ${lock}, which ${who} holds`, {
+    hint: `if that process is gone, run \`rm ${lock}\``,
+    cause: signal.reason,
+  });
+}

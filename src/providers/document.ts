@@ -1,0 +1,217 @@
+// Many values in one text: a JSON, YAML, TOML or dotenv document, and how to pick one of its values. Errors say where a text stops
+// being a document, never what it holds; that is why the parsers' own errors, which quote the text, are not kept as causes.
+import path from 'node:path';
+import { KzError } from '../core/errors.ts';
+
+export type DocumentFormat = 'json' | 'yaml' | 'dotenv' | 'toml';
+
+/** More than any secret needs; a provider that finds more has read the wrong thing. */
+export const MAX_TEXT_BYTES = 1_048_576;
+
+/** The top-level keys in the order of the text. A Map, so that `__proto__` is a key like any other. */
+export type Document = ReadonlyMap<string, unknown>;
+
+const FORMAT_NAMES = { json: 'JSON', yaml: 'YAML', dotenv: 'dotenv', toml: 'TOML' } as const satisfies Record<DocumentFormat, string>;
+
+/** Undefined when the bytes are not UTF-8. A byte order mark is not part of the text. */
+export function decodeText(bytes: Uint8Array): string | undefined {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Editors and `echo` end a text with a newline that is not part of the value; only that one goes. */
+export function withoutFinalNewline(text: string): string {
+  return text.replace(/\r?\n$/, '');
+}
+
+/**
+ * Throws `secret-invalid` when the text is not a document of this format, or when it holds a list or a single value. `what` names
+ * it at the start of the message: `file config/app.json`.
+ */
+export async function parseDocument(text: string, format: DocumentFormat, what: string): Promise<Document> {
+  const content = await parse(text.replace(/^\uFEFF/, ''), format, what);
+  if (content instanceof Map) return content as Document;
+  if (isRecord(content)) return new Map(Object.entries(content));
+  const found = Array.isArray(content) ? 'a list' : 'a single value';
+  throw new KzError('secret-invalid', `${what} holds ${found} instead of keys and values`);
+}
+
+/** By the file's extension. When that says nothing and `text` is given, a text that starts with `{` is JSON; the rest is dotenv. */
+export function documentFormat(file: string, text = ''): DocumentFormat {
+  switch (path.extname(file).toLowerCase()) {
+    case '.json':
+      return 'json';
+    case '.yaml':
+    case '.yml':
+      return 'yaml';
+    case '.toml':
+      return 'toml';
+  }
+  if (/(^|\.)env(\.|$)/i.test(path.basename(file))) return 'dotenv';
+  return /^\uFEFF?\s*\{/.test(text) ? 'json' : 'dotenv';
+}
+
+/**
+ * The value as text: of the top-level key with exactly this name, else at the dotted path (`db.password`, `hosts.0`). Numbers and
+ * booleans are written as JSON writes them, objects and lists as compact JSON. Undefined when it is not there, or null.
+ */
+export function selectKey(document: Document, key: string): string | undefined {
+  const value = document.has(key) ? document.get(key) : findPath(Object.fromEntries(document), key);
+  if (typeof value === 'string') return value;
+  if (value instanceof Date) return value.toISOString();
+  const text = toJson(value);
+  return text === 'null' ? undefined : text;
+}
+
+async function parse(text: string, format: DocumentFormat, what: string): Promise<unknown> {
+  switch (format) {
+    case 'json':
+      return parseJson(text, what);
+    case 'yaml':
+      return parseYaml(text, what);
+    case 'toml':
+      return parseToml(text, what);
+    case 'dotenv':
+      return parseDotenv(text, what);
+  }
+}
+
+const JSON_TOKEN = /"(?:[^"\\]+|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
+
+/** Like JSON.parse, but an integer that a double cannot hold becomes a BigInt: account numbers and ids keep their last digits. */
+function parseJson(text: string, what: string): unknown {
+  try {
+    const content: unknown = JSON.parse(text);
+    const mark = crypto.randomUUID();
+    const marked = text.replace(JSON_TOKEN, (token) => (isUnsafeInteger(token) ? `"${mark}${token}"` : token));
+    if (marked === text) return content;
+    return JSON.parse(marked, (_key, value: unknown) =>
+      typeof value === 'string' && value.startsWith(mark) ? BigInt(value.slice(mark.length)) : value,
+    );
+  } catch (error) {
+    const offset = /at position (\d+)/.exec(error instanceof Error ? error.message : '')?.[1];
+    throw notA('json', what, offset === undefined ? undefined : lineAt(text, Number(offset)));
+  }
+}
+
+function isUnsafeInteger(token: string): boolean {
+  return /^-?\d+$/.test(token) && !Number.isSafeInteger(Number(token));
+}
+
+async function parseYaml(text: string, what: string): Promise<unknown> {
+  const yaml = await import('yaml');
+  const document = yaml.parseDocument(text, { uniqueKeys: true, intAsBigInt: true, prettyErrors: false, logLevel: 'error' });
+  const [problem] = document.errors;
+  if (problem !== undefined) throw notA('yaml', what, lineAt(text, problem.pos[0]));
+  yaml.visit(document, {
+    // A number that would print otherwise than it is written (`0123`, `1e10`, `1.50`) is a password that nobody put in quotes.
+    Scalar(_key, node) {
+      const isNumber = typeof node.value === 'number' || typeof node.value === 'bigint';
+      if (isNumber && node.source !== undefined && String(node.value) !== node.source) node.value = node.source;
+    },
+    Alias(_key, node, parents) {
+      const isInside = parents.some(
+        (parent) => yaml.isCollection(parent) && parent.anchor === node.source && parent === node.resolve(document),
+      );
+      if (isInside) throw badAlias(what);
+    },
+  });
+  try {
+    const content: unknown = document.toJS({ maxAliasCount: 100 });
+    return content;
+  } catch {
+    throw badAlias(what);
+  }
+}
+
+function badAlias(what: string): KzError {
+  return new KzError('secret-invalid', `${what} cannot be read as YAML: an alias holds itself, or aliases make it too large`);
+}
+
+async function parseToml(text: string, what: string): Promise<unknown> {
+  const toml = await import('smol-toml');
+  try {
+    return toml.parse(text, { integersAsBigInt: 'asNeeded' });
+  } catch (error) {
+    throw notA('toml', what, error instanceof toml.TomlError ? error.line : undefined);
+  }
+}
+
+const DOTENV_NAME = /[^\S\n]*(?:export[^\S\n]+)?([\w.-]+)(?:[^\S\n]*=|:(?=[^\S\n]))[^\S\n]*/y;
+const DOTENV_IGNORED = /[^\S\n]*(?:#.*)?(?:\n|$)/y;
+const DOTENV_BARE = /([^#\n]*)(?:#.*)?(?:\n|$)/y;
+const DOTENV_QUOTED: Readonly<Record<string, RegExp>> = {
+  "'": /'((?:\\'|[^'])*)'[^\S\n]*(?:#.*)?(?:\n|$)/y,
+  '"': /"((?:\\"|[^"])*)"[^\S\n]*(?:#.*)?(?:\n|$)/y,
+  '`': /`((?:\\`|[^`])*)`[^\S\n]*(?:#.*)?(?:\n|$)/y,
+};
+
+/**
+ * The rules of the `dotenv` package: quotes may hold newlines, only double quotes expand `\n` and `\r`, an escaped quote keeps its
+ * backslash, `$` is a character, the last of two equal names wins. Stricter in one point: what it would skip or guess is an error.
+ */
+function parseDotenv(original: string, what: string): Document {
+  const text = original.replace(/\r\n?/g, '\n');
+  const values = new Map<string, unknown>();
+  let offset = 0;
+  const take = (pattern: RegExp): RegExpExecArray | null => {
+    pattern.lastIndex = offset;
+    const match = pattern.exec(text);
+    if (match !== null) offset = pattern.lastIndex;
+    return match;
+  };
+  while (offset < text.length) {
+    if (take(DOTENV_IGNORED) !== null) continue;
+    const start = offset;
+    const name = take(DOTENV_NAME)?.[1];
+    if (name === undefined) throw notA('dotenv', what, lineAt(text, start), 'a line is NAME=value or a # comment');
+    const quote = text.charAt(offset);
+    const quoted = DOTENV_QUOTED[quote];
+    const value = take(quoted ?? DOTENV_BARE)?.[1];
+    if (value === undefined) {
+      throw notA('dotenv', what, lineAt(text, start), 'a quoted value ends with the same quote, and only a comment may follow');
+    }
+    values.set(name, quoted === undefined ? value.trim() : quote === '"' ? value.replace(/\\n/g, '\n').replace(/\\r/g, '\r') : value);
+  }
+  return values;
+}
+
+function notA(format: DocumentFormat, what: string, line?: number, hint?: string): KzError {
+  const place = line === undefined ? '' : ` (line ${String(line)})`;
+  return new KzError('secret-invalid', `${what} is not valid ${FORMAT_NAMES[format]}${place}`, { hint });
+}
+
+function lineAt(text: string, offset: number): number {
+  return text.slice(0, offset).split('\n').length;
+}
+
+/** At every level the rest of the path may be one key with dots in it: `data.tls.crt` finds `tls.crt` in `data`. */
+function findPath(value: unknown, keys: string): unknown {
+  if (!Array.isArray(value) && !isRecord(value)) return undefined;
+  if (hasKey(value, keys)) return Reflect.get(value, keys);
+  const dot = keys.indexOf('.');
+  const head = keys.slice(0, Math.max(dot, 0));
+  return dot === -1 || !hasKey(value, head) ? undefined : findPath(Reflect.get(value, head), keys.slice(dot + 1));
+}
+
+function hasKey(value: object, key: string): boolean {
+  return Object.hasOwn(value, key) && !(Array.isArray(value) && key === 'length');
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date);
+}
+
+/** JSON.stringify for what the parsers return: it knows BigInt, and TOML's dates, which stay days or times. */
+function toJson(value: unknown): string {
+  if (typeof value === 'bigint') return value.toString();
+  if (value instanceof Date) return JSON.stringify(value.toISOString());
+  if (Array.isArray(value)) return `[${value.map(toJson).join(',')}]`;
+  if (!isRecord(value)) return value === undefined ? 'null' : JSON.stringify(value);
+  return `{${Object.entries(value)
+    .map(([key, item]) => `${JSON.stringify(key)}:${toJson(item)}`)
+    .join(',')}}`;
+}

@@ -1,0 +1,196 @@
+// From declarations to secrets: ask the providers, decode, pick the field, fill the template, check the shape. Everything that is
+// missing or wrong comes back at once, by name; nothing here prints or decides what happens next.
+import { dirname } from 'node:path';
+import { documentNames, type Config, type Declaration, type DocumentDeclaration, type Origin } from '../config/load.ts';
+import type { ProviderName } from '../config/provider-names.ts';
+import { valueProblems } from '../config/value.ts';
+import { nameProblem } from '../config/variable-name.ts';
+import { KzError } from '../core/errors.ts';
+import { Secret } from '../core/secret.ts';
+import { suggest } from '../core/suggest.ts';
+import { decode } from './decode.ts';
+import { documentFormat, parseDocument, selectKey, type Document } from './document.ts';
+import type { Outcome, Ref } from './provider.ts';
+import { resolveRefs, type Access, type Answer } from './resolve.ts';
+
+/** Where a secret is declared to come from. */
+export interface Source {
+  readonly provider: ProviderName;
+  readonly ref: string;
+  readonly origin: Origin;
+}
+
+interface Common {
+  readonly name: string;
+  readonly source: Source;
+  readonly tookMs: number;
+}
+
+/** `absent` is an optional secret that its provider does not have. */
+export type Resolved =
+  | (Common & { readonly state: 'set'; readonly secret: Secret; readonly from: 'provider' | 'default' })
+  | (Common & { readonly state: 'absent' })
+  | (Common & { readonly state: 'failed'; readonly error: KzError });
+
+export interface Selection {
+  /** Only these names; left out: every declared one. */
+  readonly only?: readonly string[] | undefined;
+}
+
+/** One result per secret, declared ones first, then those that documents gave. Throws `secret-undeclared` for an unknown `only`. */
+export async function resolveSecrets(
+  config: Config,
+  selection: Selection,
+  access: Access,
+  signal: AbortSignal,
+): Promise<readonly Resolved[]> {
+  const wanted = selection.only === undefined ? undefined : new Set(selection.only);
+  const declarations = [...config.secrets.values()].filter(({ name }) => wanted?.has(name) ?? true);
+  const documents = config.documents.filter((document) => mayGive(document, wanted, config));
+  const lookups = [...declarations, ...documents].map(({ provider, ref, origin }) => ({ provider, ref: refOf(ref, origin) }));
+  const answers = await resolveRefs(lookups, access, signal);
+  const results = new Map<string, Resolved>();
+  for (const [index, declaration] of declarations.entries()) {
+    const answer = answers[index];
+    if (answer !== undefined) results.set(declaration.name, await fromDeclaration(declaration, answer));
+  }
+  for (const [index, document] of documents.entries()) {
+    const answer = answers[declarations.length + index];
+    if (answer === undefined) continue;
+    for (const result of await fromDocument(document, answer)) {
+      if (!config.secrets.has(result.name) && (wanted?.has(result.name) ?? true)) results.set(result.name, result);
+    }
+  }
+  if (wanted !== undefined) refuseUnknown(wanted, config, results);
+  return [...results.values()];
+}
+
+export function refOf(text: string, origin: Origin): Ref {
+  return { text, directory: dirname(origin.file.path) };
+}
+
+/** What `--only` and `kz get` say about a name that no file declares. */
+export function undeclared(name: string, known: readonly string[]): KzError {
+  const near = suggest(name, known);
+  const hint =
+    near === undefined ? (known.length === 0 ? 'run `kz add` to declare it' : `declared: ${known.join(', ')}`) : `did you mean ${near}?`;
+  return new KzError('secret-undeclared', `${name} is not declared in the configuration`, { hint });
+}
+
+function refuseUnknown(wanted: ReadonlySet<string>, config: Config, results: ReadonlyMap<string, Resolved>): void {
+  const documentFailed = [...results.values()].some((result) => result.state === 'failed' && !config.secrets.has(result.name));
+  if (documentFailed) return;
+  const known = [...new Set([...config.secrets.keys(), ...config.documents.flatMap(documentNames), ...results.keys()])];
+  const unknown = [...wanted].filter((name) => !results.has(name));
+  if (unknown.length > 0) throw KzError.all(unknown.map((name) => undeclared(name, known)));
+}
+
+function mayGive(document: DocumentDeclaration, wanted: ReadonlySet<string> | undefined, config: Config): boolean {
+  if (wanted === undefined) return true;
+  const open = [...wanted].filter((name) => !config.secrets.has(name));
+  return document.keys === undefined ? open.length > 0 : documentNames(document).some((name) => open.includes(name));
+}
+
+async function fromDeclaration(declaration: Declaration, { outcome, tookMs }: Answer): Promise<Resolved> {
+  const { name, provider, ref, origin } = declaration;
+  const common = { name, source: { provider, ref, origin }, tookMs };
+  try {
+    const value = await valueOf(declaration, outcome);
+    if (value !== undefined && value !== '') return { ...common, state: 'set', secret: checked(declaration, value), from: 'provider' };
+    if (declaration.default !== undefined && declaration.default !== '') {
+      return { ...common, state: 'set', secret: checked(declaration, declaration.default), from: 'default' };
+    }
+    if (declaration.required === false) return { ...common, state: 'absent' };
+    throw value === '' ? empty(declaration) : absent(declaration, outcome);
+  } catch (error) {
+    if (error instanceof KzError) return { ...common, state: 'failed', error: named(name, error) };
+    throw error;
+  }
+}
+
+/** Undefined when the provider says that it has no such value; any other failure stays one, also for an optional secret. */
+async function valueOf(declaration: Declaration, outcome: Outcome): Promise<string | undefined> {
+  if (outcome.ok) return decode(declaration, outcome.secret.reveal());
+  if (outcome.error.code !== 'secret-missing') throw outcome.error;
+  return undefined;
+}
+
+function absent({ name, provider, ref }: Declaration, outcome: Outcome): KzError {
+  const hint = provider === 'env' ? `set ${ref} in the environment that starts kz` : (hintOf(outcome) ?? `run \`kz put ${name}\``);
+  return new KzError('secret-missing', `${name} is missing (provider: ${provider}, ref: ${ref})`, { hint });
+}
+
+function hintOf(outcome: Outcome): string | undefined {
+  return outcome.ok ? undefined : outcome.error.hint;
+}
+
+function empty({ name, provider, ref }: Declaration): KzError {
+  const hint = 'store a value, or declare it with `required = false`';
+  return new KzError('secret-empty', `${name} is empty (provider: ${provider}, ref: ${ref})`, { hint });
+}
+
+/** Say which secret an error of a provider concerns. */
+function named(name: string, error: KzError): KzError {
+  if (error.message.startsWith(`${name} `)) return error;
+  return new KzError(error.code, `${name}: ${error.message}`, { hint: error.hint, cause: error });
+}
+
+function checked(declaration: Declaration, value: string): Secret {
+  const { name, provider, ref } = declaration;
+  const problems = valueProblems(value, declaration);
+  if (value.includes('\0')) problems.push('holds a NUL character, which no environment variable can');
+  if (provider === 'env' && /^\$\{\w+(:-[^}]*)?\}$/.test(value))
+    problems.push('is an unexpanded ${…} reference: what started kz did not know the variable');
+  if (problems.length === 0) return new Secret(value);
+  throw new KzError('secret-invalid', `${name} ${problems.join(', ')} (provider: ${provider}, ref: ${ref})`, {
+    hint: provider === 'env' ? `correct ${ref} in the environment that starts kz` : `run \`kz put ${name}\` to replace it`,
+  });
+}
+
+async function fromDocument(declaration: DocumentDeclaration, { outcome, tookMs }: Answer): Promise<Resolved[]> {
+  const { provider, ref, origin, keys, required } = declaration;
+  const common = { source: { provider, ref, origin }, tookMs };
+  const label = `${provider} ${ref}`;
+  try {
+    if (!outcome.ok) {
+      if (outcome.error.code === 'secret-missing' && required === false) return [];
+      throw outcome.error;
+    }
+    const text = outcome.secret.reveal();
+    const document = await parseDocument(text, documentFormat(fileOf(declaration), text), label);
+    return chosen(keys, document).map(([name, key]) => {
+      const value = selectKey(document, key);
+      return { ...common, name, ...documentValue(name, key, value, label) };
+    });
+  } catch (error) {
+    if (!(error instanceof KzError)) throw error;
+    const names = documentNames(declaration);
+    return (names.length === 0 ? [label] : names).map((name) => ({ ...common, name, state: 'failed', error: named(name, error) }));
+  }
+}
+
+/** Only a ref that is a path says something about the format. */
+function fileOf({ provider, ref }: DocumentDeclaration): string {
+  return provider === 'file' || provider === 'age' ? ref.replace(/\.age$/, '') : '';
+}
+
+function chosen(keys: DocumentDeclaration['keys'], document: Document): [string, string][] {
+  if (keys === undefined) return [...document.keys()].map((key) => [key, key]);
+  return Array.isArray(keys) ? keys.map((key) => [key, key]) : Object.entries(keys);
+}
+
+type DocumentValue =
+  { readonly state: 'set'; readonly secret: Secret; readonly from: 'provider' } | { readonly state: 'failed'; readonly error: KzError };
+
+function documentValue(name: string, key: string, value: string | undefined, label: string): DocumentValue {
+  const problem = nameProblem(name);
+  const failed = (code: 'secret-missing' | 'secret-empty' | 'secret-invalid', message: string): DocumentValue => ({
+    state: 'failed',
+    error: new KzError(code, message, { hint: 'name the wanted keys: `keys = ["A", "B"]` or `keys = { A = "key" }`' }),
+  });
+  if (problem !== undefined) return failed('secret-invalid', `${name} ${problem} (from ${label})`);
+  if (value === undefined) return failed('secret-missing', `${name} is missing: ${label} has no key ${JSON.stringify(key)}`);
+  if (value === '') return failed('secret-empty', `${name} is empty (from ${label})`);
+  if (value.includes('\0')) return failed('secret-invalid', `${name} holds a NUL character, which no environment variable can`);
+  return { state: 'set', secret: new Secret(value), from: 'provider' };
+}

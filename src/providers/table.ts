@@ -1,0 +1,51 @@
+// Every provider, in one screen. `open` imports lazily, so a command loads only the providers that its config uses.
+import type { ProviderOptions } from '../config/schema.ts';
+import type { ProviderName } from '../config/provider-names.ts';
+import type { Provider, ProviderContext } from './provider.ts';
+
+export interface ProviderRow {
+  /** What it is, for `kz add` and the docs. */
+  readonly summary: string;
+  /** A ref as a person would write it. */
+  readonly example: string;
+  /** Absent while the provider is not built. */
+  readonly open?: (options: ProviderOptions, context: ProviderContext) => Promise<Provider>;
+}
+
+export const PROVIDERS: Readonly<Record<ProviderName, ProviderRow>> = {
+  keychain: {
+    summary: 'the system keychain (macOS Keychain, Secret Service)',
+    example: 'github-pat',
+    open: async (options, context) => (await import('./keychain.ts')).openKeychain(options.keychain ?? {}, context),
+  },
+  store: {
+    summary: 'kz’s own encrypted file, one per user',
+    example: 'github-pat',
+    open: async (options, context) => (await import('./store.ts')).openStore(options.store ?? {}, context),
+  },
+  age: {
+    summary: 'an age-encrypted file in the repository',
+    example: 'secrets.env.age#GITHUB_TOKEN',
+    open: async (options, context) => (await import('./age.ts')).openAge(options.age ?? {}, context),
+  },
+  env: {
+    summary: 'a variable of kz’s own environment',
+    example: 'GITHUB_TOKEN',
+    open: async (_options, context) => (await import('./env.ts')).openEnv(context),
+  },
+  file: {
+    summary: 'a mounted file, or one key of a JSON, YAML or dotenv file',
+    example: '/run/secrets/db-url',
+    open: async () => (await import('./file.ts')).openFile(),
+  },
+  exec: {
+    summary: 'the output of a program',
+    example: 'pass show github-pat',
+    open: async (options, context) => (await import('./exec.ts')).openExec(options.exec, context),
+  },
+  aws: { summary: 'AWS Secrets Manager and SSM Parameter Store', example: 'sm://prod/db#password' },
+  vault: { summary: 'HashiCorp Vault and OpenBao', example: 'kv/prod/db#password' },
+  '1password': { summary: '1Password', example: 'op://vault/item/field' },
+  gcp: { summary: 'Google Cloud Secret Manager', example: 'projects/p/secrets/s' },
+  keyzero: { summary: 'a kz server', example: 'github/pat' },
+};

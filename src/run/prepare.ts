@@ -1,0 +1,30 @@
+// Everything between a configuration and a child: resolve what it may have, refuse when anything is missing, build its environment.
+import { documentNames, type Config } from '../config/load.ts';
+import { KzError } from '../core/errors.ts';
+import type { Access } from '../providers/resolve.ts';
+import { resolveSecrets, type Resolved, type Selection } from '../providers/secrets.ts';
+import { childEnvironment, type ChildEnvironment } from './environment.ts';
+
+export interface PrepareOptions extends Selection {
+  readonly clean: boolean;
+  readonly keep: readonly string[];
+}
+
+export interface Prepared {
+  readonly secrets: readonly Resolved[];
+  readonly environment: ChildEnvironment;
+}
+
+/** Throws one error that holds every missing or invalid secret: a program never starts with half of them. */
+export async function prepare(config: Config, options: PrepareOptions, access: Access, signal: AbortSignal): Promise<Prepared> {
+  const secrets = await resolveSecrets(config, options, access, signal);
+  const problems = secrets.flatMap((secret) => (secret.state === 'failed' ? [secret.error] : []));
+  if (problems.length > 0) throw KzError.all(problems);
+  const environment = childEnvironment(access.context.env, {
+    secrets: new Map(secrets.flatMap((secret) => (secret.state === 'set' ? [[secret.name, secret.secret]] : []))),
+    declared: [...config.secrets.keys(), ...config.documents.flatMap(documentNames)],
+    clean: options.clean,
+    keep: options.keep,
+  });
+  return { secrets, environment };
+}

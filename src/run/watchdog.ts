@@ -1,0 +1,50 @@
+// A shell that waits for kz to die. SIGKILL cannot be caught, so when it hits kz only another process can end the child's tree. It reads
+// from a pipe that nobody writes to: end of file means that kz is gone without having dismissed it.
+import { spawn, type ChildProcess } from 'node:child_process';
+import { Socket } from 'node:net';
+
+/**
+ * $1 is the child, $2 is `group` when the child leads a process group of its own. TERM, a second for the tree to clean up, KILL. A process
+ * whose parent died belongs to init, so the tree is written down before anything is signalled.
+ */
+const SCRIPT = `
+read -r _
+tree=$(ps -A -o pid= -o ppid= 2>/dev/null | awk -v root="$1" '
+  { parent[$1] = $2 }
+  END { for (p in parent) { q = p; while ((q in parent) && q != root) q = parent[q]; if (q == root) print p } }')
+[ "$2" = group ] && set -- "$1" "-$1" || set -- "$1" "$1"
+kill -TERM "$2" $tree
+sleep 1
+kill -KILL "$2" $tree
+`;
+
+export interface Watchdog {
+  /** Call on every orderly way out, before kz exits. */
+  dismiss(): void;
+}
+
+/** The watchdog has a session of its own, so that what hits kz's group or terminal does not hit it. It never keeps kz alive. */
+export function startWatchdog(pid: number, ownGroup: boolean): Watchdog {
+  const shell = spawn('/bin/sh', ['-c', SCRIPT, 'kz-watchdog', String(pid), ownGroup ? 'group' : 'process'], {
+    stdio: ['pipe', 'ignore', 'ignore'],
+    detached: true,
+    env: { PATH: '/usr/bin:/bin:/usr/sbin:/sbin' },
+    cwd: '/',
+  });
+  // No shell, no watchdog: the child still sees the end of its standard input.
+  shell.on('error', () => undefined);
+  unreference(shell);
+  return {
+    dismiss() {
+      shell.kill('SIGKILL');
+    },
+  };
+}
+
+function unreference(shell: ChildProcess): void {
+  shell.unref();
+  const { stdin } = shell;
+  if (stdin === null) return;
+  stdin.on('error', () => undefined);
+  if (stdin instanceof Socket) stdin.unref();
+}
