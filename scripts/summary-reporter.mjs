@@ -1,6 +1,5 @@
 // The last line of a test run, in one form for people and machines: `tests: 12 passed, 0 failed, 3 skipped`.
 
-/** @implements {import('vitest/reporters').Reporter} */
 export default class SummaryReporter {
   /** @param {readonly import('vitest/node').TestModule[]} modules */
   onTestRunEnd(modules) {

@@ -42,7 +42,11 @@ const FORBIDDEN_NAMES = /(^|\/)(utils?|helpers?|common|lib|types|index)(\.ts|\/)
 
 const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' })
   .filter((name) => name.endsWith('.ts'))
-  .map((name) => ({ name, folder: name.split('/')[0] ?? '', text: readFileSync(join(SRC, name), 'utf8') }));
+  .map((name) => ({ name, folder: name.split('/')[0] ?? '', text: withoutComments(readFileSync(join(SRC, name), 'utf8')) }));
+
+function withoutComments(text: string): string {
+  return text.replace(/^\s*(\/\/|\/?\*).*$/gm, '');
+}
 
 it('gives every folder a rank', () => {
   expect([...new Set(files.map(({ folder }) => folder))].filter((folder) => !(folder in RANKS))).toEqual([]);
@@ -70,7 +74,7 @@ it('has no rooms without a name', () => {
 });
 
 it('writes to the terminal in one file only', () => {
-  const printing = files.filter(({ text }) => /process\.(stdout|stderr|stdin)\b|console\./.test(text.replace(/^\s*\/\/.*$/gm, '')));
+  const printing = files.filter(({ text }) => /process\.(stdout|stderr|stdin)\b|console\./.test(text));
   expect(printing.map(({ name }) => name)).toEqual([]);
 });
 

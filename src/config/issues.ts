@@ -11,14 +11,27 @@ export interface Issue {
 
 type ZodIssue = z.core.$ZodIssue;
 
-/** `document` is what was checked against `schema`; the words that the user wrote are looked up in it. */
-export function describeIssue(issue: ZodIssue, document: unknown, schema: z.core.$ZodType): Issue[] {
+export interface Checked {
+  readonly document: unknown;
+  readonly schema: z.core.$ZodType;
+  /** Where in the file the document stands. */
+  readonly prefix: readonly string[];
+}
+
+/** The words that the user wrote are looked up in the document that was checked. */
+export function describeIssue(issue: ZodIssue, { document, schema, prefix }: Checked): Issue[] {
+  return describeInside(issue, document, schema, prefix).map((found) => ({ ...found, path: [...prefix, ...found.path] }));
+}
+
+function describeInside(issue: ZodIssue, document: unknown, schema: z.core.$ZodType, prefix: readonly string[]): Issue[] {
   const path = issue.path.map((part) => (typeof part === 'number' ? part : String(part)));
-  if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => unknownKey(key, path, keysAt(schema, issue.path)));
+  if (issue.code === 'unrecognized_keys')
+    return issue.keys.map((key) => unknownKey(key, { path, prefix, known: keysAt(schema, issue.path) }));
   if (issue.code === 'invalid_union') return [invalidUnion(issue, path)];
   const key = lastName(path);
   const value = valueAt(document, path);
-  if (value === undefined) return [{ path, message: `${dotted(path.slice(0, -1))} has no ${key}`, hint: `add \`${key} = …\`` }];
+  if (value === undefined)
+    return [{ path, message: `${dotted([...prefix, ...path.slice(0, -1)])} has no ${key}`, hint: `add \`${key} = …\`` }];
   return [{ path, ...describeValue(issue, key, value) }];
 }
 
@@ -54,9 +67,16 @@ function invalidUnion(issue: z.core.$ZodIssueInvalidUnion, path: readonly (strin
   return { path, message: issue.message === '' ? `${key} does not have the right form` : `${key}: ${issue.message}` };
 }
 
-function unknownKey(key: string, path: readonly (string | number)[], known: readonly string[]): Issue {
+interface Whereabouts {
+  readonly path: readonly (string | number)[];
+  readonly prefix: readonly string[];
+  readonly known: readonly string[];
+}
+
+function unknownKey(key: string, { path, prefix, known }: Whereabouts): Issue {
   const near = suggest(key, known);
-  const where = path.length === 0 ? '' : ` in ${dotted(path)}`;
+  const table = dotted([...prefix, ...path]);
+  const where = table === '' ? '' : ` in ${table}`;
   return {
     path: [...path, key],
     message: `unknown key ${JSON.stringify(key)}${where}`,

@@ -124,14 +124,14 @@ function parseFile(source: SourceFile, problems: Problem[]): ParsedFile | undefi
   const report = (issue: Issue) => problems.push({ source, issue });
   const { own, tables } = splitEnvironments(document, report);
   const base = checked(fileSchema, own, [], report);
+  checkNames(own, [], report);
   const environments = new Map<string, ParsedTable>();
   for (const [name, table] of tables) {
     const result = checked(environmentSchema, table, [name], report);
+    checkNames(table, [name], report);
     if (result !== undefined) environments.set(name, result);
   }
   if (base === undefined || problems.length > before) return undefined;
-  checkNames(base, [], report);
-  for (const [name, table] of environments) checkNames(table, [name], report);
   return { source, base, environments };
 }
 
@@ -195,23 +195,33 @@ function checked<T extends z.ZodMiniType>(
 ): z.infer<T> | undefined {
   const result = z.safeParse(schema, value);
   if (result.success) return result.data;
-  for (const issue of result.error.issues) {
-    for (const found of describeIssue(issue, value, schema)) report({ ...found, path: [...prefix, ...found.path] });
-  }
+  for (const issue of result.error.issues) describeIssue(issue, { document: value, schema, prefix }).forEach(report);
   return undefined;
 }
 
-function checkNames(table: ParsedTable, prefix: readonly string[], report: (issue: Issue) => void): void {
-  for (const name of Object.keys(table.secrets ?? {})) {
+/** Looks at the table as it was written: zod drops `__proto__` without a word. */
+function checkNames(table: unknown, prefix: readonly string[], report: (issue: Issue) => void): void {
+  for (const name of namesIn(table, 'secrets')) {
     const problem = nameProblem(name);
     if (problem !== undefined) report({ path: [...prefix, 'secrets', name], message: `${name} ${problem}` });
   }
-  for (const [index, document] of (table.secrets_from ?? []).entries()) {
-    for (const name of documentNames(document)) {
+  const documents = isTable(table) && Array.isArray(table.secrets_from) ? table.secrets_from : [];
+  for (const [index, document] of documents.entries()) {
+    const keys: unknown = isTable(document) ? document.keys : undefined;
+    for (const name of Array.isArray(keys) ? keys.map(String) : namesIn(document, 'keys')) {
       const problem = nameProblem(name);
       if (problem !== undefined) report({ path: [...prefix, 'secrets_from', index, 'keys'], message: `${name} ${problem}` });
     }
   }
+}
+
+function namesIn(table: unknown, key: string): string[] {
+  const inner = isTable(table) ? table[key] : undefined;
+  return isTable(inner) && !Array.isArray(inner) ? Object.keys(inner) : [];
+}
+
+function isTable(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
 }
 
 /** The variable names that a document is known to give before it is read. */

@@ -99,7 +99,7 @@ function providers() {
 function blind() {
   const connection = z.strictObject({
     allow: flag,
-    host: anyText.check(z.superRefine((value, context) => refineHost(value, context, true))),
+    host: anyText.check(z.superRefine(ruleHost)),
     port: z.optional(z.int().check(z.gte(1), z.lte(65_535))),
     methods: z.optional(z.array(anyText.check(z.regex(/^[A-Z]+$/)))),
     path: z.optional(anyText.check(z.regex(/^\//))),
@@ -114,7 +114,7 @@ function blind() {
 }
 
 function hostPatterns() {
-  return z.array(anyText.check(z.superRefine((value, context) => refineHost(value, context, false)))).check(z.minLength(1));
+  return z.array(anyText.check(z.superRefine(secretHost))).check(z.minLength(1));
 }
 
 function slots() {
@@ -122,11 +122,12 @@ function slots() {
 }
 
 /** Rules also take `re:` and a regular expression, which is anchored at both ends when it is compiled. */
-function refineHost(value: string, context: z.core.$RefinementCtx, expressions: boolean): void {
-  if (expressions && value.startsWith('re:')) {
-    if (!isRegularExpression(value.slice(3))) context.addIssue({ code: 'custom', message: 'is not a valid regular expression' });
-    return;
-  }
+function ruleHost(value: string, context: z.core.$RefinementCtx): void {
+  if (!value.startsWith('re:')) secretHost(value, context);
+  else if (!isRegularExpression(value.slice(3))) context.addIssue({ code: 'custom', message: 'is not a valid regular expression' });
+}
+
+function secretHost(value: string, context: z.core.$RefinementCtx): void {
   const pattern = parseHostPattern(value);
   if ('problem' in pattern) context.addIssue({ code: 'custom', message: pattern.problem });
 }

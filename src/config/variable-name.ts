@@ -56,7 +56,7 @@ const CODE_LOADING = new Set([
 
 /** Why this name cannot be a secret, as the end of a sentence that starts with the name; undefined when it can. */
 export function nameProblem(name: string): string | undefined {
-  if (!NAME.test(name)) return 'is not a variable name (letters, digits and _, not starting with a digit)';
+  if (!NAME.test(name) || name === '__proto__') return 'is not a variable name (letters, digits and _, not starting with a digit)';
   if (isCodeLoading(name)) return 'cannot be a secret: it changes which code a program loads';
   if (name.startsWith('KEYZERO_')) return 'cannot be a secret: KEYZERO_ variables configure kz itself';
   return undefined;

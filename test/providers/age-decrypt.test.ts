@@ -71,8 +71,9 @@ describe('against the age library', () => {
     const identity = await generateX25519Identity();
     const plaintext = randomBytes(size);
     const file = await encrypt(plaintext, identity);
-    expect(decryptX25519(file, [identity])).toEqual(plaintext);
-    expect(decryptX25519(dearmor(Buffer.from(armor.encode(file))), [identity])).toEqual(plaintext);
+    for (const sealed of [file, dearmor(Buffer.from(armor.encode(file)))]) {
+      expect(plaintext.equals(decryptX25519(sealed, [identity]) ?? Buffer.from('no match'))).toBe(true);
+    }
   });
 
   it('finds its recipient among others, and the right one of many identities', async () => {

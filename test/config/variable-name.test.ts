@@ -1,0 +1,28 @@
+import { expect, it } from 'vitest';
+import { nameProblem } from '../../src/config/variable-name.ts';
+
+it.each(['GITHUB_TOKEN', '_x', 'a1', 'PATH_TO_KEY', 'NODE_AUTH_TOKEN', 'LDAP_PASSWORD'])('%s can be a secret', (name) => {
+  expect(nameProblem(name)).toBeUndefined();
+});
+
+it.each([
+  'PATH',
+  'NODE_OPTIONS',
+  'LD_PRELOAD',
+  'LD_AUDIT',
+  'DYLD_INSERT_LIBRARIES',
+  'BASH_ENV',
+  'GIT_SSH_COMMAND',
+  'GIT_CONFIG_KEY_0',
+  'BASH_FUNC_x',
+  'KEYZERO_PASSPHRASE',
+  '',
+  '1A',
+  'A-B',
+  'A B',
+  'A=B',
+  'Ä',
+  'A\n',
+])('%j cannot', (name) => {
+  expect(nameProblem(name)).toBeTypeOf('string');
+});
