@@ -160,12 +160,11 @@ async function withHelper<T>(setup: Setup, use: (ask: Ask) => Promise<T>, signal
   const gone = untilGone(helper);
   try {
     return await use((call) => Promise.race([askHelper(helper, call, setup), gone]));
-  } catch (error) {
-    signal.throwIfAborted();
-    throw error;
   } finally {
     signal.removeEventListener('abort', end);
     end();
+    // Not that the helper was killed is what went wrong, but why.
+    signal.throwIfAborted();
   }
 }
 

@@ -38,7 +38,7 @@ it('is in schema.json, which ships', () => {
 });
 
 it('accepts the example, which uses every key of a secret and of blind mode', () => {
-  const text = readFileSync('.keyzero.example.toml', 'utf8').replace(/^# ?(?=[A-Za-z_"'[\]{}])/gm, (mark) => mark);
+  const text = readFileSync('.keyzero.example.toml', 'utf8');
   const document = parse(text);
   const { production, ...own } = document;
   expect(z.safeParse(fileSchema, own).error?.issues ?? []).toEqual([]);

@@ -57,9 +57,10 @@ export async function startSecretService(options: SecretServiceOptions = {}): Pr
       process.kill(Number(pid), 'SIGSTOP');
     },
     async stop() {
-      const closed = once(session, 'close');
+      const ended = once(session, 'exit');
       session.stdin.end();
-      await closed;
+      await ended;
+      session.stdout.destroy();
       await rm(home, { recursive: true, force: true });
     },
   };
@@ -100,7 +101,9 @@ async function busConfig(home: string, dialog: 'refused' | 'ignored'): Promise<s
   const services = join(home, 'services');
   await mkdir(services);
   if (dialog === 'ignored') {
-    const service = '[D-BUS Service]\nName=org.gnome.keyring.SystemPrompter\nExec=/bin/sleep 600\n';
+    // Starts, never takes its place on the bus, and ends when this folder is gone.
+    await writeFile(join(home, 'prompter'), '#!/bin/sh\nwhile [ -e "$0" ]; do sleep 0.2; done\n', { mode: 0o700 });
+    const service = `[D-BUS Service]\nName=org.gnome.keyring.SystemPrompter\nExec=${join(home, 'prompter')}\n`;
     await writeFile(join(services, 'org.gnome.keyring.SystemPrompter.service'), service);
   }
   const config = join(home, 'bus.conf');
