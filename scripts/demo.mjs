@@ -17,6 +17,7 @@ const env = { HOME: home, PATH: [join(folder, 'bin'), dirname(process.execPath),
 const value = `demo_${randomBytes(24).toString('base64url')}`;
 const startedAt = performance.now();
 let failures = 0;
+let steps = 0;
 
 for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM'])) {
   process.once(signal, () => {
@@ -42,7 +43,7 @@ async function demo() {
   // What `npm install` leaves in a project, so that npx finds the server without a registry.
   symlinkSync(join(root, 'node_modules'), join(project, 'node_modules'));
 
-  step('.keyzero.toml says where the secret lives, and may be committed');
+  step('.keyzero.toml says where the secret lives; it can be committed');
   const config = '[secrets]\nAPI_TOKEN = { provider = "store", ref = "demo-token", min_length = 20 }\n';
   writeFileSync(join(project, '.keyzero.toml'), config);
   show(config);
@@ -96,7 +97,8 @@ async function useServer(server) {
   }
   const { tools } = await client.listTools();
   const { content } = /** @type {{ content: { text: string }[] }} */ (await client.callTool({ name: 'get-env' }));
-  const seen = /** @type {Record<string, string>} */ (JSON.parse(content[0]?.text ?? '{}')).API_TOKEN ?? '';
+  const environment = /** @type {Record<string, string>} */ (JSON.parse(content[0]?.text ?? '{}'));
+  const seen = environment.API_TOKEN ?? '';
   check(
     'it answers',
     tools.length > 0,
@@ -137,11 +139,11 @@ async function kz(args, input = '') {
 
 /**
  * Every living process below one of ours.
- * @param {number} root_
+ * @param {number} top
  */
-function descendants(root_) {
+function descendants(top) {
   const rows = processes();
-  const found = [root_];
+  const found = [top];
   for (const above of found) found.push(...rows.flatMap(({ pid, parent }) => (parent === above ? [pid] : [])));
   return found.slice(1);
 }
@@ -213,8 +215,9 @@ function names(paths) {
 
 /** @param {string} title */
 function step(title) {
+  steps += 1;
   print('');
-  print(bold(title));
+  print(bold(`${String(steps)}. ${title}`));
 }
 
 /** @param {string} text */
@@ -224,12 +227,12 @@ function show(text) {
 
 /**
  * @param {string} claim
- * @param {boolean} holds_
+ * @param {boolean} isTrue
  * @param {string} [detail]
  */
-function check(claim, holds_, detail = '') {
-  if (!holds_) failures += 1;
-  print(`  ${holds_ ? 'ok    ' : 'FAILED'}  ${claim.padEnd(26)} ${detail}`.trimEnd());
+function check(claim, isTrue, detail = '') {
+  if (!isTrue) failures += 1;
+  print(`  ${isTrue ? 'ok    ' : 'FAILED'}  ${claim.padEnd(26)} ${detail}`.trimEnd());
 }
 
 /** @param {string} text */

@@ -77,4 +77,5 @@ function internal(error: unknown): KzError {
   });
 }
 
-void main(process.argv.slice(2));
+// kz alone is a question about kz.
+void main(process.argv.length > 2 ? process.argv.slice(2) : ['--help']);

@@ -71,11 +71,17 @@ export function proposeFromMcp(text: string, fileName: string): Proposals {
   };
 }
 
-/** The text of a new `.keyzero.toml`. `proposals` may be of several files together. */
-export function starterConfig(proposals: Pick<Proposals, 'secrets'>, provider: ProviderName): string {
-  const names = [...new Set(proposals.secrets.map((secret) => secret.name))];
-  const refs = new Set<string>();
-  const lines = names.map((name) => entryLine(name, provider, refs));
+export interface Starter {
+  readonly names: readonly string[];
+  readonly provider: ProviderName;
+  /** The project's name. It stands in front of every ref: a store or a keychain is the user's, and two projects have a DATABASE_URL each. */
+  readonly project: string;
+}
+
+/** The text of a new `.keyzero.toml`. */
+export function starterConfig({ names, provider, project }: Starter): string {
+  const refs = new RefNames(project);
+  const lines = [...new Set(names)].map((name) => entryLine(name, provider, refs.of(name)));
   const header = [
     '#:schema ./node_modules/keyzero/schema.json',
     '#',
@@ -86,7 +92,7 @@ export function starterConfig(proposals: Pick<Proposals, 'secrets'>, provider: P
     '#   kz run -- npm start    start a program with all of them',
     '#',
   ];
-  const examples = ['GITHUB_TOKEN', 'DATABASE_URL'].map((name) => `#   ${entryLine(name, provider, new Set())}`);
+  const examples = ['GITHUB_TOKEN', 'DATABASE_URL'].map((name) => `#   ${entryLine(name, provider, refs.of(name))}`);
   const more = ['# For another environment, a table of its own: [production.secrets], chosen by `kz run --env production`.', ''];
   const start =
     lines.length > 0 ? [...header, ...more] : [...header, '# One line per secret, below [secrets]:', '#', ...examples, '#', ...more];
@@ -225,17 +231,34 @@ function headerNotes(server: string, { headers }: Entry): string[] {
   return secrets.map(([name]) => `server ${server} sends a secret in its header ${name}, which \`kz run\` cannot supply`);
 }
 
-function entryLine(name: string, provider: ProviderName, refs: Set<string>): string {
-  return `${name} = { provider = ${JSON.stringify(provider)}, ref = ${JSON.stringify(uniqueRef(name, provider, refs))} }`;
+function entryLine(name: string, provider: ProviderName, ref: string): string {
+  return `${name} = { provider = ${JSON.stringify(provider)}, ref = ${JSON.stringify(ref)} }`;
 }
 
-function uniqueRef(name: string, provider: ProviderName, refs: Set<string>): string {
-  if (provider === 'env') return name;
-  const kebab = name.toLowerCase().replace(/_+/g, '-').replace(/^-|-$/g, '') || 'secret';
-  let ref = kebab;
-  for (let count = 2; refs.has(ref); count++) ref = `${kebab}-${String(count)}`;
-  refs.add(ref);
-  return provider === 'age' ? `secrets.env.age#${name}` : ref;
+/** `shop/database-url`, and no two names with the same ref. */
+class RefNames {
+  readonly #prefix: string;
+  readonly #taken = new Set<string>();
+
+  constructor(project: string) {
+    const word = kebab(project);
+    this.#prefix = word === '' ? '' : `${word}/`;
+  }
+
+  of(name: string): string {
+    const stem = `${this.#prefix}${kebab(name) || 'secret'}`;
+    let ref = stem;
+    for (let count = 2; this.#taken.has(ref); count++) ref = `${stem}-${String(count)}`;
+    this.#taken.add(ref);
+    return ref;
+  }
+}
+
+function kebab(text: string): string {
+  return text
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-')
+    .replace(/^-|-$/g, '');
 }
 
 function textOf(value: unknown): string {

@@ -106,7 +106,7 @@ async function decryptPostQuantum(file: Uint8Array, identities: readonly string[
   }
 }
 
-/** The library has no error class; its tests pin this message. */
+/** The library has no error classes. Tests with a wrong passphrase and a wrong key notice when it changes its words. */
 function isNoMatch(error: unknown): boolean {
   return error instanceof Error && error.message.startsWith('no identity matched');
 }

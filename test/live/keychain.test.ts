@@ -233,8 +233,7 @@ describe.skipIf(problem !== undefined)(`a keychain that does not open${suite}`, 
     const provider = open(service);
     await put(provider, 'there', CANARY);
     await service.lock();
-    const signal = AbortSignal.timeout(1500);
-    await expect(provider.get([ref('there')], signal)).rejects.toBe(signal.reason);
+    await expect(provider.get([ref('there')], AbortSignal.timeout(1500))).rejects.toThrow(/timeout/);
     expect(existsSync(join(contextOf(service).userDirectory, 'keychain.lock'))).toBe(false);
   });
 

@@ -1,6 +1,6 @@
 // `kz init`: a starter config, from what the project already has. It copies names, never values, and asks only on a terminal.
 import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { Option, type Command } from 'commander';
 import { PROJECT_FILE } from '../../config/find.ts';
 import { proposeFromDotenv, proposeFromMcp, starterConfig, type Proposals, type ProposedServer } from '../../config/propose.ts';
@@ -46,7 +46,10 @@ async function init(flags: InitFlags): Promise<void> {
   const secrets = proposals.flatMap((proposal) => proposal.secrets);
   tell(proposals);
   const taken = secrets.length > 0 && (await agreed(flags)) ? secrets : [];
-  await writeConfig(path, starterConfig({ secrets: taken }, flags.provider));
+  await writeConfig(
+    path,
+    starterConfig({ names: taken.map(({ name }) => name), provider: flags.provider, project: basename(process.cwd()) }),
+  );
   notice(`wrote ${path}`);
   if (taken.length > 0) notice('next: `kz put --missing` stores the values, `kz status` shows what is there');
   else notice('next: `kz add` declares a secret');
