@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/live/**/*.test.ts'],
-    reporters: ['default'],
+    reporters: ['default', './scripts/summary-reporter.mjs'],
     testTimeout: 60_000,
     hookTimeout: 120_000,
     fileParallelism: false,

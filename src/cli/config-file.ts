@@ -1,7 +1,21 @@
-// Writing the user's own config. It holds no value, so unlike kz's own files it keeps the mode that it has (or gets the usual one).
-import { readFileSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+// Reading and writing the user's own config. It holds no value, so unlike kz's own files it keeps the mode that it has (or gets the usual
+// one). Never writes what would not load, nor over what could not be read.
+import { chmodSync, chownSync, readFileSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { checkFile } from '../config/load.ts';
 import { KzError, systemCode } from '../core/errors.ts';
+import { uniqueSuffix, writeError } from '../core/private-file.ts';
+
+/** Undefined when there is no such file. A byte order mark is kept, so that writing gives it back. */
+export function readConfig(path: string): string | undefined {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(readFileSync(path));
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === 'ENOENT') return undefined;
+    const reason = error instanceof TypeError ? 'it is not UTF-8 text' : (code ?? 'unknown error');
+    throw new KzError('config-unreadable', `cannot read ${path}: ${reason}`, { cause: error });
+  }
+}
 
 /** Throws before anything is written when the text would not load. The file is replaced in one step. */
 export async function writeConfig(path: string, text: string): Promise<void> {
@@ -10,19 +24,20 @@ export async function writeConfig(path: string, text: string): Promise<void> {
     const target = statSync(path, { throwIfNoEntry: false }) === undefined ? path : realpathSync(path);
     replace(target, text);
   } catch (error) {
-    throw new KzError('write-failed', `cannot write ${path} (${systemCode(error) ?? 'unknown error'})`, { cause: error });
+    throw writeError(path, error);
   }
 }
 
-export function readConfig(path: string): string {
-  return readFileSync(path, 'utf8');
-}
-
 function replace(target: string, text: string): void {
-  const mode = statSync(target, { throwIfNoEntry: false })?.mode;
-  const temporary = `${target}.${String(process.pid)}.tmp`;
+  const previous = statSync(target, { throwIfNoEntry: false });
+  const temporary = `${target}.${uniqueSuffix()}.tmp`;
   try {
-    writeFileSync(temporary, text, { flag: 'wx', mode: mode === undefined ? 0o666 : mode & 0o777 });
+    writeFileSync(temporary, text, { flag: 'wx' });
+    if (previous !== undefined) {
+      // Root editing the file of somebody else must not take it away from them.
+      if (process.getuid?.() === 0) chownSync(temporary, previous.uid, previous.gid);
+      chmodSync(temporary, previous.mode & 0o777);
+    }
     renameSync(temporary, target);
   } catch (error) {
     rmSync(temporary, { force: true });

@@ -1,16 +1,84 @@
-// kz ends as its child ended, so that whoever started kz cannot tell the difference.
+// How kz ends when a signal had a part in it: so that whoever started kz cannot tell it from the program that it ran.
+import { writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
-import type { ChildEnd } from '../run/child.ts';
+import type { ChildEnd } from '../run/child-tree.ts';
 
-/** Killed by a signal → the same signal for ourselves: callers look at WIFSIGNALED, and a shell stops its script only then. */
-export function mirror(end: ChildEnd): void {
-  if ('code' in end) {
-    process.exitCode = end.code;
-    return;
+const STOPS = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT'] as const satisfies NodeJS.Signals[];
+
+/** What was interrupted has this long to end the programs that it started. */
+const CLEANUP_MS = 1500;
+
+/** Ends kz as its child ended, whatever else is still open. */
+export function mirror(end: ChildEnd): never {
+  if ('code' in end) process.exit(end.code);
+  return dieBy(end.signal);
+}
+
+/** A signal arrived while kz itself was at work. */
+export class Interrupted extends Error {
+  readonly signal: NodeJS.Signals;
+
+  constructor(signal: NodeJS.Signals) {
+    super(`interrupted by ${signal}`);
+    this.name = 'Interrupted';
+    this.signal = signal;
   }
-  const status = 128 + constants.signals[end.signal];
-  process.exitCode = status;
-  // Node starts its inspector on USR1 and ignores PIPE, and process 1 ignores what it does not handle: those end with 128 + n.
-  if (end.signal === 'SIGUSR1') return;
-  process.kill(process.pid, end.signal);
+
+  /** Ends kz by the signal, as soon as nothing is left that is still cleaning up. */
+  end(): void {
+    process.once('exit', () => dieBy(this.signal));
+    setTimeout(() => dieBy(this.signal), CLEANUP_MS).unref();
+  }
+}
+
+/** Aborts `action` when kz is asked to stop or `outer` is aborted, and throws `Interrupted` in the first case once it has settled. */
+export async function interruptible<T>(outer: AbortSignal, action: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  let by: NodeJS.Signals | undefined;
+  const stop = (signal: NodeJS.Signals): void => {
+    by ??= signal;
+    controller.abort();
+  };
+  const expire = (): void => {
+    controller.abort(outer.reason);
+  };
+  outer.addEventListener('abort', expire, { once: true });
+  for (const signal of STOPS) process.on(signal, stop);
+  try {
+    return await action(controller.signal);
+  } finally {
+    for (const signal of STOPS) process.off(signal, stop);
+    outer.removeEventListener('abort', expire);
+    // eslint-disable-next-line no-unsafe-finally -- whatever came of the action, nobody waits for it any more
+    if (by !== undefined) throw new Interrupted(by);
+  }
+}
+
+/** The signal itself, not 128 + n: callers look at WIFSIGNALED, and a shell stops its script only then. */
+function dieBy(signal: NodeJS.Signals): never {
+  leaveNoCore();
+  useDefaultAction(signal);
+  process.kill(process.pid, signal);
+  // Still here: process 1 ignores signals that it does not handle. Elsewhere another thread may be the one that takes it.
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100);
+  process.exit(128 + constants.signals[signal]);
+}
+
+/** Our core would hold every value, and where its name is just `core` it would replace the one of the child. Linux only. */
+function leaveNoCore(): void {
+  if (process.platform !== 'linux') return;
+  try {
+    writeFileSync('/proc/self/coredump_filter', '0');
+    process.chdir('/proc');
+  } catch {
+    // No /proc: nothing better is left.
+  }
+}
+
+/** Node ignores PIPE and XFSZ and opens its debugger on USR1. Taking a listener away leaves the system's own action behind. */
+export function useDefaultAction(signal: NodeJS.Signals): void {
+  if (signal === 'SIGKILL' || signal === 'SIGSTOP') return;
+  const listener = (): void => undefined;
+  process.on(signal, listener);
+  process.off(signal, listener);
 }

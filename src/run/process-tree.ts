@@ -1,38 +1,40 @@
-// The processes below one of ours, found through /proc on Linux and ps(1) elsewhere. Needed because npx → npm → sh → node does not
-// forward signals, and because on a terminal the child shares our process group, so the group cannot be signalled as a whole.
+// The living processes and who descends from whom, from /proc on Linux and ps(1) elsewhere. Needed because npx → npm → sh → node does not
+// forward signals, because on a terminal the child shares our group, and because some programs (timeout, a shell) leave their group.
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 
-/** Every living descendant of `root`, parents before children, without `root` itself. */
-export function descendants(root: number): number[] {
-  const children = new Map<number, number[]>();
-  for (const { pid, parent } of process.platform === 'linux' ? fromProc() : fromPs()) {
-    children.set(parent, [...(children.get(parent) ?? []), pid]);
-  }
-  const found: number[] = [];
-  const visit = (pid: number): void => {
-    for (const child of children.get(pid) ?? []) {
-      found.push(child);
-      visit(child);
-    }
-  };
-  visit(root);
-  return found;
-}
-
-interface Row {
+export interface Process {
   readonly pid: number;
   readonly parent: number;
+  readonly group: number;
+  /** When it began, in the system's own notation: together with the pid it names one process, also after the pid was used again. */
+  readonly started: string;
 }
 
-function fromProc(): Row[] {
-  return readdirSync('/proc').flatMap((entry) => {
-    if (!/^\d+$/.test(entry)) return [];
-    const fields = statFields(entry);
-    const [state, parent] = fields;
-    if (parent === undefined || state === 'Z') return [];
-    return [{ pid: Number(entry), parent: Number(parent) }];
-  });
+/** Every living process that may be seen; a zombie is not one. */
+export function livingProcesses(): Process[] {
+  return process.platform === 'linux' ? fromProc() : fromPs();
+}
+
+/** The roots and everything below them, parents before children. */
+export function withDescendants(roots: readonly Process[], living: readonly Process[]): Process[] {
+  const children = new Map<number, Process[]>();
+  for (const each of living) children.set(each.parent, [...(children.get(each.parent) ?? []), each]);
+  const found = new Map<number, Process>();
+  const visit = (each: Process): void => {
+    if (found.has(each.pid)) return;
+    found.set(each.pid, each);
+    for (const child of children.get(each.pid) ?? []) visit(child);
+  };
+  for (const root of roots) visit(root);
+  return [...found.values()];
+}
+
+/** Every living descendant of `root`, parents before children, without `root` itself. */
+export function descendants(root: number): number[] {
+  const living = livingProcesses();
+  const roots = living.filter(({ pid }) => pid === root);
+  return withDescendants(roots, living).flatMap(({ pid }) => (pid === root ? [] : [pid]));
 }
 
 /** The fields of proc_pid_stat(5) from the third on: state, ppid, pgrp, session, tty_nr, tpgid, … Empty when the process is gone. */
@@ -46,12 +48,35 @@ export function statFields(pid: number | string): string[] {
   }
 }
 
-function fromPs(): Row[] {
+const START_TIME = 19;
+
+function fromProc(): Process[] {
+  return entriesOf('/proc').flatMap((entry) => {
+    if (!/^\d+$/.test(entry)) return [];
+    const fields = statFields(entry);
+    const [state, parent, group] = fields;
+    if (state === undefined || state === 'Z' || state === 'X') return [];
+    return [{ pid: Number(entry), parent: Number(parent), group: Number(group), started: fields[START_TIME] ?? '' }];
+  });
+}
+
+/** Nothing when it cannot be read (a container without /proc): the child itself can still be signalled. */
+function entriesOf(folder: string): string[] {
   try {
-    const table = execFileSync('ps', ['-A', '-o', 'pid=,ppid='], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
+}
+
+function fromPs(): Process[] {
+  try {
+    const columns = ['pid=', 'ppid=', 'pgid=', 'stat=', 'lstart='].flatMap((column) => ['-o', column]);
+    const table = execFileSync('ps', ['-A', ...columns], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
     return table.split('\n').flatMap((line) => {
-      const [pid, parent] = line.trim().split(/\s+/);
-      return pid === undefined || parent === undefined ? [] : [{ pid: Number(pid), parent: Number(parent) }];
+      const [pid, parent, group, state, ...started] = line.trim().split(/\s+/);
+      if (state === undefined || state.startsWith('Z')) return [];
+      return [{ pid: Number(pid), parent: Number(parent), group: Number(group), started: started.join(' ') }];
     });
   } catch {
     return [];

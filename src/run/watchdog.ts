@@ -5,11 +5,20 @@ import { Socket } from 'node:net';
 
 /**
  * $1 is the child, $2 is `group` when the child leads a process group of its own. TERM, a second for the tree to clean up, KILL. A process
- * whose parent died belongs to init, so the tree is written down before anything is signalled.
+ * whose parent died belongs to init, so the tree is written down before anything is signalled. Small containers have no ps(1).
  */
 const SCRIPT = `
 read -r _
-tree=$(ps -A -o pid= -o ppid= 2>/dev/null | awk -v root="$1" '
+table() {
+  if [ -r /proc/self/stat ]; then
+    for file in /proc/[0-9]*/stat; do
+      read -r line <"$file" && set -- \${line##*) } && echo "\${line%% *} $2"
+    done
+  else
+    ps -A -o pid= -o ppid=
+  fi
+}
+tree=$(table | awk -v root="$1" '
   { parent[$1] = $2 }
   END { for (p in parent) { q = p; while ((q in parent) && q != root) q = parent[q]; if (q == root) print p } }')
 [ "$2" = group ] && set -- "$1" "-$1" || set -- "$1" "$1"
@@ -23,22 +32,28 @@ export interface Watchdog {
   dismiss(): void;
 }
 
-/** The watchdog has a session of its own, so that what hits kz's group or terminal does not hit it. It never keeps kz alive. */
-export function startWatchdog(pid: number, ownGroup: boolean): Watchdog {
-  const shell = spawn('/bin/sh', ['-c', SCRIPT, 'kz-watchdog', String(pid), ownGroup ? 'group' : 'process'], {
-    stdio: ['pipe', 'ignore', 'ignore'],
-    detached: true,
-    env: { PATH: '/usr/bin:/bin:/usr/sbin:/sbin' },
-    cwd: '/',
-  });
-  // No shell, no watchdog: the child still sees the end of its standard input.
-  shell.on('error', () => undefined);
-  unreference(shell);
-  return {
-    dismiss() {
-      shell.kill('SIGKILL');
-    },
-  };
+/**
+ * The watchdog has a session of its own, so that what hits kz's group or terminal does not hit it. It never keeps kz alive. Undefined when
+ * it cannot be started; the child still sees the end of its standard input.
+ */
+export function startWatchdog(pid: number, ownGroup: boolean): Watchdog | undefined {
+  try {
+    const shell = spawn('/bin/sh', ['-c', SCRIPT, 'kz-watchdog', String(pid), ownGroup ? 'group' : 'process'], {
+      stdio: ['pipe', 'ignore', 'ignore'],
+      detached: true,
+      env: { PATH: '/usr/bin:/bin:/usr/sbin:/sbin' },
+      cwd: '/',
+    });
+    shell.on('error', () => undefined);
+    unreference(shell);
+    return {
+      dismiss() {
+        shell.kill('SIGKILL');
+      },
+    };
+  } catch {
+    return undefined;
+  }
 }
 
 function unreference(shell: ChildProcess): void {

@@ -1,14 +1,14 @@
 // The keychain provider against a real gnome-keyring.
 import { build } from 'esbuild';
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { existsSync, readFileSync } from 'node:fs';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { inspect, promisify } from 'node:util';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { KzError } from '../../src/core/errors.ts';
 import { Secret } from '../../src/core/secret.ts';
 import { openKeychain } from '../../src/providers/keychain.ts';
@@ -19,6 +19,25 @@ const CANARY = `CANARY-${randomBytes(8).toString('hex')}`;
 const NEVER = new AbortController().signal;
 const LIBRARY_FROM = fileURLToPath(import.meta.url);
 const SECRET_SERVICE = JSON.stringify({ linux: { store: 'secret-service' } });
+
+/** A program of its own that writes a value to the keychain and reads it back. */
+let program: string;
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'kz-keychain-'));
+  program = join(folder, 'program.mjs');
+  await build({
+    stdin: { contents: PROGRAM, resolveDir: fileURLToPath(new URL('../../', import.meta.url)), loader: 'ts' },
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    outfile: program,
+    logLevel: 'error',
+  });
+});
+afterAll(async () => {
+  await rm(folder, { recursive: true });
+});
 
 const problem = secretServiceProblem();
 const suite = problem === undefined ? '' : ` (skipped: ${problem})`;
@@ -61,6 +80,30 @@ async function failure(work: Promise<unknown> | undefined): Promise<KzError> {
   );
   if (!(error instanceof KzError)) throw new Error('did not fail');
   return error;
+}
+
+async function dialogShown({ env }: SecretService): Promise<void> {
+  const sign = join(env.HOME ?? '', 'dialog-shown');
+  await vi.waitFor(
+    () => {
+      expect(existsSync(sign)).toBe(true);
+    },
+    { timeout: 10_000 },
+  );
+}
+
+async function childrenOf(pid: number | undefined): Promise<string[]> {
+  const text = await readFile(`/proc/${String(pid)}/task/${String(pid)}/children`, 'utf8');
+  return text.split(' ').filter((child) => child !== '');
+}
+
+/** A zombie that nobody has collected is not alive. */
+function isAlive(pid: string): boolean {
+  try {
+    return !/^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return false;
+  }
 }
 
 /** Calls the library itself, for what kz would not do. */
@@ -155,16 +198,6 @@ describe.skipIf(problem !== undefined)(`an unlocked keychain${suite}`, () => {
   });
 
   it('serves several processes at once', async () => {
-    const folder = await mkdtemp(join(tmpdir(), 'kz-keychain-'));
-    const program = join(folder, 'program.mjs');
-    await build({
-      stdin: { contents: PROGRAM, resolveDir: fileURLToPath(new URL('../../', import.meta.url)), loader: 'ts' },
-      bundle: true,
-      platform: 'node',
-      format: 'esm',
-      outfile: program,
-      logLevel: 'error',
-    });
     const context = contextOf(service);
     const names = ['first', 'second', 'third'];
     const outputs = await Promise.all(
@@ -174,7 +207,6 @@ describe.skipIf(problem !== undefined)(`an unlocked keychain${suite}`, () => {
     );
     expect(outputs.map(({ stdout }) => stdout)).toEqual(names.map((name) => `value of ${name}`));
     expect(existsSync(join(context.userDirectory, 'keychain.lock'))).toBe(false);
-    await rm(folder, { recursive: true });
   });
 });
 
@@ -243,11 +275,27 @@ describe.skipIf(problem !== undefined)(`a keychain that does not open${suite}`, 
     await service.lock();
     const first = new AbortController();
     const asking = open(service).get([ref('there')], first.signal);
+    await dialogShown(service);
     const error = await failure(open(service).get([ref('there')], AbortSignal.timeout(1000)));
     expect(error.code).toBe('provider-timeout');
     expect(error.message).toContain('keychain.lock');
     first.abort(new Error('enough'));
     await expect(asking).rejects.toThrow('enough');
+  });
+
+  it('takes the dialog away when kz is killed', async () => {
+    service = await start({ unlocked: false, dialog: 'ignored' });
+    const kz = spawn(process.execPath, [program, LIBRARY_FROM, contextOf(service).userDirectory, 'new'], {
+      env: service.env,
+      stdio: 'ignore',
+    });
+    await dialogShown(service);
+    const helpers = await childrenOf(kz.pid);
+    expect(helpers.map(isAlive)).toEqual([true]);
+    kz.kill('SIGKILL');
+    await vi.waitFor(() => {
+      expect(helpers.map(isAlive)).toEqual([false]);
+    });
   });
 
   it('says when the service does not answer', async () => {

@@ -14,7 +14,10 @@ export interface SecretServiceOptions {
   readonly unlocked?: boolean;
   /** False: the keyring of somebody who never logged in, without a collection. Default: true. */
   readonly collection?: boolean;
-  /** What becomes of an unlock dialog. `ignored`: it is never answered. Default: `refused`, as without a desktop. */
+  /**
+   * What becomes of an unlock dialog. `ignored`: it is never answered, and there is a file `dialog-shown` in HOME. Default: `refused`, as
+   * without a desktop.
+   */
   readonly dialog?: 'refused' | 'ignored';
 }
 
@@ -101,8 +104,10 @@ async function busConfig(home: string, dialog: 'refused' | 'ignored'): Promise<s
   const services = join(home, 'services');
   await mkdir(services);
   if (dialog === 'ignored') {
-    // Starts, never takes its place on the bus, and ends when this folder is gone.
-    await writeFile(join(home, 'prompter'), '#!/bin/sh\nwhile [ -e "$0" ]; do sleep 0.2; done\n', { mode: 0o700 });
+    // Starts, leaves a file to say so, never takes its place on the bus, and ends when this folder is gone.
+    await writeFile(join(home, 'prompter'), '#!/bin/sh\n: > "$HOME/dialog-shown"\nwhile [ -e "$0" ]; do sleep 0.2; done\n', {
+      mode: 0o700,
+    });
     const service = `[D-BUS Service]\nName=org.gnome.keyring.SystemPrompter\nExec=${join(home, 'prompter')}\n`;
     await writeFile(join(services, 'org.gnome.keyring.SystemPrompter.service'), service);
   }

@@ -3,8 +3,9 @@ import { Option, type Command } from 'commander';
 import { KzError } from '../../core/errors.ts';
 import type { Resolved } from '../../providers/secrets.ts';
 import { runChild } from '../../run/child.ts';
+import { inheritedDescriptors } from '../../run/inherited-descriptors.ts';
 import { prepare, type Prepared } from '../../run/prepare.ts';
-import { mirror } from '../exit.ts';
+import { interruptible, mirror } from '../exit.ts';
 import {
   durationArgument,
   listArgument,
@@ -54,14 +55,16 @@ async function run(words: string[], flags: RunFlags): Promise<void> {
       hint: 'leave --blind out to pass real values',
     });
   }
+  const descriptors = inheritedDescriptors();
   const { config, access } = await openConfig(flags);
   const options = { only: flags.only, clean: flags.cleanEnv ?? false, keep: flags.keepEnv ?? [] };
-  const prepared = await withDeadline(flags, (signal) => prepare(config, options, access, signal));
+  const prepared = await withDeadline(flags, (deadline) => interruptible(deadline, (signal) => prepare(config, options, access, signal)));
   report(
     config.files.map((file) => `${file.path} (${file.how})`),
     prepared,
   );
-  mirror(await runChild([program, ...args], { env: prepared.environment.variables, graceMs: flags.grace }));
+  const env = prepared.environment.variables;
+  mirror(await runChild([program, ...args], { env, descriptors, graceMs: flags.grace }));
 }
 
 function report(files: readonly string[], { secrets, environment }: Prepared): void {

@@ -1,0 +1,146 @@
+// The child and everything below it, from the start to the last process: who gets which signal, and what happens to those who stay.
+import type { ChildProcess } from 'node:child_process';
+import { closeSync, constants, openSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { livingProcesses, statFields, withDescendants, type Process } from './process-tree.ts';
+import { startWatchdog, type Watchdog } from './watchdog.ts';
+
+export type ChildEnd = { readonly code: number } | { readonly signal: NodeJS.Signals };
+
+export type StartedChild = ChildProcess & { readonly pid: number };
+
+export interface TreeOptions {
+  /** The child leads a process group of its own. */
+  readonly ownGroup: boolean;
+  /** Milliseconds between the first TERM and KILL. */
+  readonly graceMs: number;
+}
+
+/** A program that ends sooner needs no watchdog, and should not wait for one to start. */
+const WATCHDOG_AFTER_MS = 30;
+
+const POLL_MS = 20;
+
+export class ChildTree {
+  readonly #child: StartedChild;
+  readonly #options: TreeOptions;
+  readonly #exit: Promise<ChildEnd>;
+  /** pid → when it began, of every process that was seen below the child: one whose parent died is found again by it. */
+  #known: ReadonlyMap<number, string> = new Map();
+  #alive = true;
+  #killed: Promise<void> | undefined;
+
+  constructor(child: StartedChild, options: TreeOptions) {
+    this.#child = child;
+    this.#options = options;
+    child.once('exit', () => {
+      this.#alive = false;
+    });
+    this.#exit = new Promise((resolve) => {
+      child.once('close', (code, signal) => {
+        resolve(signal === null ? { code: code ?? 1 } : { signal });
+      });
+    });
+  }
+
+  async ended(): Promise<ChildEnd> {
+    let watchdog: Watchdog | undefined;
+    const late = setTimeout(() => {
+      watchdog = startWatchdog(this.#child.pid, this.#options.ownGroup);
+    }, WATCHDOG_AFTER_MS);
+    try {
+      const end = await this.#exit;
+      await this.#killed;
+      return end;
+    } finally {
+      clearTimeout(late);
+      watchdog?.dismiss();
+    }
+  }
+
+  /** TERM ends the whole tree, now or after the grace; what the other signals mean is up to the child. */
+  deliver(signal: NodeJS.Signals): void {
+    if (cameFromTerminal(signal, this.#options.ownGroup)) return;
+    if (signal !== 'SIGTERM') {
+      this.#signalChild(signal);
+      return;
+    }
+    this.#signalTree(signal);
+    this.#killed ??= this.#killAfterGrace();
+  }
+
+  /** Ends early when the whole tree is gone. A child that exits at once may leave others behind (npx does), and they get KILL too. */
+  async #killAfterGrace(): Promise<void> {
+    const deadline = performance.now() + this.#options.graceMs;
+    while (performance.now() < deadline) {
+      await delay(Math.min(POLL_MS, this.#options.graceMs));
+      if (!this.#alive && this.#members().length === 0) return;
+    }
+    this.#signalTree('SIGKILL');
+  }
+
+  #signalChild(signal: NodeJS.Signals): void {
+    const { pid } = this.#child;
+    if (this.#alive) send(this.#options.ownGroup ? -pid : pid, signal);
+  }
+
+  /** The group at once, so that nobody can fork away, then those who left it. */
+  #signalTree(signal: NodeJS.Signals): void {
+    const { pid } = this.#child;
+    // Before anything is signalled: a process whose parent died belongs to init.
+    const members = this.#members();
+    const inGroup = (member: Process): boolean => this.#options.ownGroup && member.group === pid;
+    if (this.#alive) this.#signalChild(signal);
+    else if (members.some(inGroup)) send(-pid, signal);
+    for (const member of members) if (member.pid !== pid && !inGroup(member)) send(member.pid, signal);
+  }
+
+  /** Everybody who is alive, the child included. */
+  #members(): readonly Process[] {
+    const living = livingProcesses();
+    const { pid } = this.#child;
+    const roots = living.filter((each) => {
+      if (each.pid === pid) return this.#alive;
+      return (this.#options.ownGroup && each.group === pid) || this.#known.get(each.pid) === each.started;
+    });
+    const members = withDescendants(roots, living);
+    this.#known = new Map(members.map((member) => [member.pid, member.started]));
+    return members;
+  }
+}
+
+/** Without a controlling terminal nobody delivers ^C to a group, so the child gets its own, which can be signalled as a whole. */
+export function hasControllingTerminal(): boolean {
+  try {
+    closeSync(openSync('/dev/tty', constants.O_RDONLY | constants.O_NOCTTY));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** What the terminal or the shell sent to the whole group the child has already, and a second ^C would end a clean stop. */
+function cameFromTerminal(signal: NodeJS.Signals, ownGroup: boolean): boolean {
+  if (ownGroup) return false;
+  const [, , group, session, , foreground] = statFields('self');
+  switch (signal) {
+    case 'SIGINT':
+    case 'SIGQUIT':
+      // In the background (tpgid is another group) the terminal sends nothing, so this one was sent by a program, to us alone.
+      return process.platform !== 'linux' || group === foreground;
+    case 'SIGHUP':
+      // Hung up, the kernel tells the leader of the session, alone; everybody else hears it by group.
+      return process.platform === 'linux' && !hasControllingTerminal() && session !== String(process.pid);
+    default:
+      return false;
+  }
+}
+
+/** It may be gone already. */
+function send(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // ESRCH; or EPERM, for a program that changed its user.
+  }
+}
