@@ -5,6 +5,7 @@ export default defineConfig({
   test: {
     include: ['test/live/**/*.test.ts'],
     reporters: ['default', './scripts/summary-reporter.mjs'],
+    globalSetup: ['test/global-setup.ts'],
     testTimeout: 60_000,
     hookTimeout: 120_000,
     fileParallelism: false,

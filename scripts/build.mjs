@@ -1,13 +1,16 @@
 // Builds dist/: kz.cjs with all of our own code and what every start needs, one file per library that only some commands need, and
 // kz.cache, V8's compiled form of kz.cjs. docs/decisions/0002-one-bundle.md has the measurements behind each choice.
 import { execFileSync } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 
 /** Loaded by `import()` somewhere in src/. Kept out of kz.cjs so that a start does not read them. */
 const LAZY = ['age-encryption', 'toml-eslint-parser', 'yaml'];
+
+/** Complete before it takes the place of dist/: a kz that is started meanwhile finds the old one or the new one. */
+const NEXT = `dist-${String(process.pid)}`;
 
 /** @type {import('esbuild').BuildOptions} */
 const common = {
@@ -21,7 +24,7 @@ const common = {
   legalComments: 'none',
   logLevel: 'warning',
   metafile: true,
-  outdir: 'dist',
+  outdir: NEXT,
   outExtension: { '.js': '.cjs' },
 };
 
@@ -33,7 +36,6 @@ const lazyLibraries = {
   },
 };
 
-await rm('dist', { recursive: true, force: true });
 const { version } = /** @type {{ version: string }} */ (JSON.parse(await readFile('package.json', 'utf8')));
 const own = await build({
   ...common,
@@ -43,7 +45,11 @@ const own = await build({
   define: { KZ_VERSION: JSON.stringify(version) },
 });
 const libraries = await build({ ...common, entryPoints: Object.fromEntries(LAZY.map((name) => [name, name])) });
-await writeFile('dist/THIRD-PARTY-LICENSES.txt', await licenses([own, libraries]));
+await writeFile(join(NEXT, 'THIRD-PARTY-LICENSES.txt'), await licenses([own, libraries]));
+const previous = `${NEXT}-previous`;
+await rename('dist', previous).catch(() => undefined);
+await rename(NEXT, 'dist');
+await rm(previous, { recursive: true, force: true });
 await import('./schema.mjs');
 await compile();
 

@@ -10,7 +10,7 @@ import { decodeText, documentFormat, MAX_TEXT_BYTES, parseDocument, selectKey, w
 import type { Outcome, Provider, ProviderContext, Ref } from './provider.ts';
 
 /** The environment is for `~/` only. */
-export function openFile(env: ProviderContext['env'] = process.env): Provider {
+export function openFile(env: ProviderContext['env']): Provider {
   return {
     async get(refs, signal) {
       signal.throwIfAborted();

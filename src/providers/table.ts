@@ -36,7 +36,7 @@ export const PROVIDERS: Readonly<Record<ProviderName, ProviderRow>> = {
   file: {
     summary: 'a mounted file, or one key of a JSON, YAML or dotenv file',
     example: '/run/secrets/db-url',
-    open: async () => (await import('./file.ts')).openFile(),
+    open: async (_options, context) => (await import('./file.ts')).openFile(context.env),
   },
   exec: {
     summary: 'the output of a program',

@@ -193,5 +193,5 @@ it('keeps the order, and one bad ref hides no good one', async () => {
 });
 
 it('does not start for a signal that is aborted', async () => {
-  await expect(openFile().get([{ text: 'one', directory: folder }], AbortSignal.abort(new Error('stop')))).rejects.toThrow('stop');
+  await expect(openFile({}).get([{ text: 'one', directory: folder }], AbortSignal.abort(new Error('stop')))).rejects.toThrow('stop');
 });
