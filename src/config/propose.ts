@@ -9,6 +9,7 @@ import {
   RANDOM_SHAPE,
   secretValueShape,
 } from '../core/credential-shape.ts';
+import { TextCursor } from '../core/text-cursor.ts';
 import type { ProviderName } from './provider-names.ts';
 import { nameProblem } from './variable-name.ts';
 
@@ -141,22 +142,15 @@ const DOTENV_LINE = /[^\n]*(?:\n|$)/y;
 const PEM_REST = /[^]*?-----END [^\n]*(?:\n|$)|[^]*/y;
 
 function scanDotenv(original: string): Variable[] {
-  const text = original.replace(/^\uFEFF/, '').replace(/\r\n?/g, '\n');
+  const cursor = new TextCursor(original.replace(/^\uFEFF/, '').replace(/\r\n?/g, '\n'));
   const variables: Variable[] = [];
-  let offset = 0;
-  const take = (pattern: RegExp): RegExpExecArray | null => {
-    pattern.lastIndex = offset;
-    const match = pattern.exec(text);
-    if (match !== null) offset = pattern.lastIndex;
-    return match;
-  };
-  while (offset < text.length) {
-    const quoted = take(DOTENV_QUOTED);
-    const [, name, ...values] = quoted ?? take(DOTENV_BARE) ?? take(DOTENV_LINE) ?? [];
+  while (!cursor.atEnd) {
+    const quoted = cursor.take(DOTENV_QUOTED);
+    const [, name, ...values] = quoted ?? cursor.take(DOTENV_BARE) ?? cursor.take(DOTENV_LINE) ?? [];
     const found = values.join('');
     const value = quoted === null ? found.replace(/(?:^|\s+)#.*$/, '').trim() : found;
     // A key pasted without quotes: its lines end in `=` and would pass for names.
-    if (quoted === null && value.includes('-----BEGIN ') && !value.includes('-----END ')) take(PEM_REST);
+    if (quoted === null && value.includes('-----BEGIN ') && !value.includes('-----END ')) cursor.take(PEM_REST);
     if (name !== undefined && !looksLikeSecretValue(name)) variables.push({ name, value });
   }
   return variables;

@@ -2,6 +2,7 @@
 // being a document, never what it holds; that is why the parsers' own errors, which quote the text, are not kept as causes.
 import path from 'node:path';
 import { KzError } from '../core/errors.ts';
+import { TextCursor } from '../core/text-cursor.ts';
 
 export type DocumentFormat = 'json' | 'yaml' | 'dotenv' | 'toml';
 
@@ -156,21 +157,15 @@ const DOTENV_QUOTED: Readonly<Record<string, RegExp>> = {
 function parseDotenv(original: string, what: string): Document {
   const text = original.replace(/\r\n?/g, '\n');
   const values = new Map<string, unknown>();
-  let offset = 0;
-  const take = (pattern: RegExp): RegExpExecArray | null => {
-    pattern.lastIndex = offset;
-    const match = pattern.exec(text);
-    if (match !== null) offset = pattern.lastIndex;
-    return match;
-  };
-  while (offset < text.length) {
-    if (take(DOTENV_IGNORED) !== null) continue;
-    const start = offset;
-    const name = take(DOTENV_NAME)?.[1];
+  const cursor = new TextCursor(text);
+  while (!cursor.atEnd) {
+    if (cursor.take(DOTENV_IGNORED) !== null) continue;
+    const start = cursor.offset;
+    const name = cursor.take(DOTENV_NAME)?.[1];
     if (name === undefined) throw notA('dotenv', what, lineAt(text, start), 'a line is NAME=value or a # comment');
-    const quote = text.charAt(offset);
+    const quote = text.charAt(cursor.offset);
     const quoted = DOTENV_QUOTED[quote];
-    const value = take(quoted ?? DOTENV_BARE)?.[1];
+    const value = cursor.take(quoted ?? DOTENV_BARE)?.[1];
     if (value === undefined) {
       throw notA('dotenv', what, lineAt(text, start), 'a quoted value ends with the same quote, and only a comment may follow');
     }

@@ -2,6 +2,7 @@
 // back and compared before it is returned; what cannot be done that way is refused with `provider-read-only`.
 import { isDeepStrictEqual } from 'node:util';
 import { KzError } from '../core/errors.ts';
+import { TextCursor } from '../core/text-cursor.ts';
 import { parseDocument, selectKey, type Document, type DocumentFormat } from './document.ts';
 
 export interface DocumentText {
@@ -69,12 +70,17 @@ async function isExact(edited: DocumentText, before: Document, path: readonly st
   }
 }
 
-/** The document without the value at the path, also without the order of its keys, which nothing reads. */
-function without(document: Document, [head = '', ...rest]: readonly string[]): unknown {
+/**
+ * The document without the value at the path, also without the order of its keys, which nothing reads, and without a table that this
+ * leaves empty: TOML's `db.password = "x"` takes `db` along.
+ */
+function without(document: Document, [head = '', ...rest]: readonly string[]): Document {
   const copy = new Map(document);
   const value = copy.get(head);
-  if (rest.length === 0 || typeof value !== 'object' || value === null) copy.delete(head);
-  else copy.set(head, without(new Map(Object.entries(value)), rest));
+  const inner =
+    rest.length === 0 || typeof value !== 'object' || value === null ? new Map() : without(new Map(Object.entries(value)), rest);
+  if (inner.size === 0) copy.delete(head);
+  else copy.set(head, inner);
   return copy;
 }
 
@@ -89,8 +95,8 @@ async function edits({ text, format, what }: DocumentText, path: readonly string
     case 'json':
       return [isNew ? addJson(text, path[0] ?? '', value) : replaceJson(text, path, value)];
     case 'toml': {
-      const { addToml, replaceToml } = await import('./edit-toml.ts');
-      return [isNew ? addToml(text, path[0] ?? '', value) : replaceToml(text, path, value)];
+      const { setTomlValue, tomlString } = await import('../config/toml-text.ts');
+      return [editToml(what, () => setTomlValue(text, path, tomlString(value)))];
     }
     case 'yaml':
       throw yamlIsReadOnly(what);
@@ -105,10 +111,24 @@ async function removal({ text, format, what }: DocumentText, path: readonly stri
         .reduceRight((rest, { start, end }) => splice(rest, start, end, ''), text);
     case 'json':
       return removeJson(text, path);
-    case 'toml':
-      return (await import('./edit-toml.ts')).removeToml(text, path);
+    case 'toml': {
+      const { removeTomlValue } = await import('../config/toml-text.ts');
+      return editToml(what, () => removeTomlValue(text, path));
+    }
     case 'yaml':
       throw yamlIsReadOnly(what);
+  }
+}
+
+function editToml(what: string, edit: () => string): string {
+  try {
+    return edit();
+  } catch {
+    // Without the cause: it is about a decrypted text.
+    throw readOnly(
+      `kz cannot change ${what}: it uses a form of TOML that kz can only read`,
+      'change it by hand: decrypt, edit and encrypt it with `age`',
+    );
   }
 }
 
@@ -135,18 +155,18 @@ interface DotenvLine {
 
 const DOTENV_LINE =
   /([^\S\n]*(?:export[^\S\n]+)?([\w.-]+)(?:[^\S\n]*=|:(?=[^\S\n]))[^\S\n]*)('(?:\\'|[^'])*'|"(?:\\"|[^"])*"|`(?:\\`|[^`])*`|[^#\n]*?)[^\S\n]*(?:#[^\n]*)?(?:\n|$)/y;
+const OTHER_LINE = /[^\n]*(?:\n|$)/y;
 
 function dotenvLines(text: string): DotenvLine[] {
   const lines: DotenvLine[] = [];
-  for (let offset = 0; offset < text.length;) {
-    DOTENV_LINE.lastIndex = offset;
-    const match = DOTENV_LINE.exec(text);
-    const [whole, before = '', name = '', value = ''] = match ?? [];
-    const newline = text.indexOf('\n', offset);
-    const end = whole === undefined ? (newline === -1 ? text.length : newline + 1) : offset + whole.length;
-    const valueStart = offset + before.length;
-    if (whole !== undefined) lines.push({ name, start: offset, valueStart, valueEnd: valueStart + value.length, end });
-    offset = end;
+  const cursor = new TextCursor(text);
+  while (!cursor.atEnd) {
+    const start = cursor.offset;
+    const match = cursor.take(DOTENV_LINE);
+    const [, before = '', name = '', value = ''] = match ?? [];
+    const valueStart = start + before.length;
+    if (match === null) cursor.take(OTHER_LINE);
+    else lines.push({ name, start, valueStart, valueEnd: valueStart + value.length, end: cursor.offset });
   }
   return lines;
 }

@@ -244,6 +244,18 @@ describe('refusals', () => {
     expect(failure(() => removeSecret(source, { name: 'A' })).code).toBe('config-syntax');
   });
 
+  it('says so, with the cause, when only the editing parser refuses a text', () => {
+    const source = '[secrets]\nA = { provider = "env", ref = 2026-02-30 }\n';
+    for (const error of [failure(() => set(source)), failure(() => removeSecret(source, { name: 'A' }))]) {
+      expect([error.code, error.message, error.hint]).toEqual([
+        'config-syntax',
+        'cannot edit a config that is not valid TOML',
+        'run `kz validate`',
+      ]);
+      expect(error.cause).toBeInstanceOf(Error);
+    }
+  });
+
   it.each(['secrets = 1\n', '[[secrets]]\n', 'secrets = [{}]\n', 'secrets = 2026-01-01\n'])('%j leaves no place', (source) => {
     const error = failure(() => set(source));
     expect([error.code, error.message]).toEqual(['config-invalid', 'cannot add a secret: secrets is not a table']);

@@ -239,12 +239,38 @@ item = "x"
     expect((await failure(set('toml', text, key, CANARY))).code).toBe('provider-read-only');
   });
 
-  it('refuses to remove from an inline table', async () => {
-    expect((await failure(remove('toml', text, 'db.inline.user'))).code).toBe('provider-read-only');
+  it('removes from an inline table', async () => {
+    expect(await remove('toml', text, 'db.inline.user')).toBe(text.replace('user = "u", ', ''));
+    expect(await remove('toml', 'a = { b = "x" }\n', 'a.b')).toBe('a = {}\n');
+  });
+
+  it('removes the only dotted key of a table', async () => {
+    expect(await remove('toml', text, 'db.nested.deep')).toBe(text.replace('nested.deep = "old"\n', ''));
+  });
+
+  it('keeps a byte order mark and the line endings', async () => {
+    const marked = `\uFEFF${text.replaceAll('\n', '\r\n')}`;
+    expect(await set('toml', marked, 'fresh', 'x')).toBe(marked.replace('= 1\r\n', '= 1\r\nfresh = "x"\r\n'));
+    expect(await remove('toml', marked, 'name')).toBe(marked.replace("name = 'old' # why\r\n", ''));
+  });
+
+  it.each([
+    ['tells nothing of the text when only its reader understands it', `A = "${CANARY}"\nB = 2026-02-30\n`],
+    ['not even in the line that is at fault', `A = "x"\nB = 2026-02-30 # ${CANARY}\n`],
+  ])('%s', async (_what, unusual) => {
+    for (const work of [set('toml', unusual, 'A', 'x'), set('toml', unusual, 'C', 'x'), remove('toml', unusual, 'A')]) {
+      const error = await failure(work);
+      expect(error).toMatchObject({
+        code: 'provider-read-only',
+        message: 'kz cannot change file x: it uses a form of TOML that kz can only read',
+      });
+      expect(error.cause).toBeUndefined();
+    }
   });
 
   it('refuses what is not TOML', async () => {
-    expect((await failure(set('toml', `A = ${CANARY}`, 'A', 'x'))).code).toBe('secret-invalid');
+    const error = await failure(set('toml', `A = ${CANARY}`, 'A', 'x'));
+    expect([error.code, error.cause]).toEqual(['secret-invalid', undefined]);
   });
 });
 
