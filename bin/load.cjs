@@ -1,26 +1,41 @@
-// Runs dist/kz.cjs with the code that V8 compiled for it at build time, when there is some and this is the same Node version.
+// Runs dist/run.cjs for `kz run` and dist/kz.cjs for everything else, with the code that V8 compiled for it at build time where this very
+// Node built it.
 'use strict';
-const { readFileSync } = require('node:fs');
-const { createRequire, wrap } = require('node:module');
+const { readFileSync, statSync } = require('node:fs');
+const { createRequire } = require('node:module');
 const { Script } = require('node:vm');
 const path = require('node:path');
 
-const file = path.join(__dirname, '..', 'dist', 'kz.cjs');
+const folder = path.join(__dirname, '..', 'dist');
 
 exports.load = load;
+exports.cacheFile = cacheFile;
 
 function load() {
+  const name = process.argv[2] === 'run' ? 'run' : 'kz';
+  const file = path.join(folder, name + '.cjs');
   const source = read(file);
   if (source === undefined) {
     process.stderr.write('kz: error: ' + file + ' is not there\nkz: hint: run `npm install` in ' + path.join(__dirname, '..') + '\n');
     process.exit(125);
   }
-  // V8 checks that the cache is of its own version and flags, and compiles as usual when it is not.
-  const script = new Script(wrap(source.toString('latin1')), { filename: file, cachedData: read(file.replace(/cjs$/, 'cache')) });
+  // The build escapes what is not ASCII, and writes the function around the code that `require` would put there: a copy less.
+  const script = new Script(source.toString('latin1'), { filename: file, cachedData: read(cacheFile(name)) });
   const self = { exports: {} };
   const run = /** @type {(...parts: unknown[]) => void} */ (script.runInThisContext());
-  run(self.exports, createRequire(file), self, file, path.join(__dirname, '..', 'dist'));
+  run(self.exports, createRequire(file), self, file, folder);
   return script;
+}
+
+/**
+ * V8 checks a cache for its own version, its flags and the length of the source. That is not enough: Node 20.19 takes what 20.20 wrote, and
+ * dies of a segmentation fault. So the name says which binary made it.
+ * @param {string} name
+ */
+function cacheFile(name) {
+  const node = statSync(process.execPath, { throwIfNoEntry: false });
+  const build = node === undefined ? 'unknown' : String(node.size) + '-' + String(Math.trunc(node.mtimeMs));
+  return path.join(folder, name + '-' + process.version + '-' + build + '.cache');
 }
 
 /**

@@ -19,13 +19,32 @@ export function readConfig(path: string): string | undefined {
 
 /** Throws before anything is written when the text would not load. The file is replaced in one step. */
 export async function writeConfig(path: string, text: string): Promise<void> {
-  await checkFile({ path, text, layer: 'project', how: 'to be written' });
+  const problem = await problemIn(path, text);
+  if (problem !== undefined) throw await fromEdit(path, problem);
   try {
     const target = statSync(path, { throwIfNoEntry: false }) === undefined ? path : realpathSync(path);
     replace(target, text);
   } catch (error) {
     throw writeError(path, error);
   }
+}
+
+async function problemIn(path: string, text: string): Promise<KzError | undefined> {
+  try {
+    await checkFile({ path, text, layer: 'project', how: 'to be written' });
+    return undefined;
+  } catch (error) {
+    if (error instanceof KzError) return error;
+    throw error;
+  }
+}
+
+/** What the edit brings in stands nowhere: a line of a text that is not written would only send people looking. */
+async function fromEdit(path: string, problem: KzError): Promise<KzError> {
+  const before = readConfig(path);
+  if (before !== undefined && (await problemIn(path, before)) !== undefined) return problem;
+  const parts = problem.code === 'several' ? problem.problems : [problem];
+  return KzError.all(parts.map(({ code, message, hint }) => new KzError(code, message, { hint })));
 }
 
 function replace(target: string, text: string): void {

@@ -1,5 +1,5 @@
 // How kz ends when a signal had a part in it: so that whoever started kz cannot tell it from the program that it ran.
-import { writeFileSync } from 'node:fs';
+import { closeSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import type { ChildEnd } from '../run/child-tree.ts';
 
@@ -10,8 +10,8 @@ const CLEANUP_MS = 1500;
 
 /** Ends kz as its child ended, whatever else is still open. */
 export function mirror(end: ChildEnd): never {
-  if ('code' in end) process.exit(end.code);
-  return dieBy(end.signal);
+  if ('code' in end) leave(end.code);
+  dieBy(end.signal);
 }
 
 /** A signal arrived while kz itself was at work. */
@@ -34,10 +34,8 @@ export class Interrupted extends Error {
 /** Aborts `action` when kz is asked to stop or `outer` is aborted, and throws `Interrupted` in the first case once it has settled. */
 export async function interruptible<T>(outer: AbortSignal, action: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();
-  let by: NodeJS.Signals | undefined;
   const stop = (signal: NodeJS.Signals): void => {
-    by ??= signal;
-    controller.abort();
+    controller.abort(new Interrupted(signal));
   };
   const expire = (): void => {
     controller.abort(outer.reason);
@@ -45,13 +43,21 @@ export async function interruptible<T>(outer: AbortSignal, action: (signal: Abor
   outer.addEventListener('abort', expire, { once: true });
   for (const signal of STOPS) process.on(signal, stop);
   try {
-    return await action(controller.signal);
+    const result = await action(controller.signal);
+    refuseInterrupted(controller.signal);
+    return result;
+  } catch (error) {
+    refuseInterrupted(controller.signal);
+    throw error;
   } finally {
     for (const signal of STOPS) process.off(signal, stop);
     outer.removeEventListener('abort', expire);
-    // eslint-disable-next-line no-unsafe-finally -- whatever came of the action, nobody waits for it any more
-    if (by !== undefined) throw new Interrupted(by);
   }
+}
+
+/** Whatever came of the action, nobody waits for it any more. */
+function refuseInterrupted({ reason }: { readonly reason: unknown }): void {
+  if (reason instanceof Interrupted) throw reason;
 }
 
 /** The signal itself, not 128 + n: callers look at WIFSIGNALED, and a shell stops its script only then. */
@@ -61,7 +67,22 @@ function dieBy(signal: NodeJS.Signals): never {
   process.kill(process.pid, signal);
   // Still here: process 1 ignores signals that it does not handle. Elsewhere another thread may be the one that takes it.
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100);
-  process.exit(128 + constants.signals[signal]);
+  leave(128 + constants.signals[signal]);
+}
+
+/**
+ * At its exit Node sets the terminal to what it was at the start: against the will of the child (`stty`), under the feet of the program in
+ * the foreground, and with an abort when the terminal is gone. It leaves descriptors alone that are closed.
+ */
+function leave(status: number): never {
+  for (const descriptor of [0, 1, 2]) {
+    try {
+      closeSync(descriptor);
+    } catch {
+      // It was closed before.
+    }
+  }
+  process.exit(status);
 }
 
 /** Our core would hold every value, and where its name is just `core` it would replace the one of the child. Linux only. */

@@ -1,66 +1,102 @@
 // The shell code of `kz hook`: what a start-up file evaluates once, and what it evaluates on every change of folder.
+import { nameProblem } from '../config/variable-name.ts';
 import type { Variable } from './export-formats.ts';
 import { fishQuote, shellQuote } from './quote.ts';
 
 export const HOOK_SHELLS = ['zsh', 'bash', 'fish'] as const;
 export type HookShell = (typeof HOOK_SHELLS)[number];
 
-/** Which variables the hook set, so that it can take them back. Lives in the shell, is not exported. */
-export const NAMES_VARIABLE = '__kz_names';
+/** What is in the shell now. */
+export interface HookState {
+  /** `waiting` for `kz trust`; `none`; or the fingerprint of the configuration that the variables come from. */
+  readonly from: string;
+  /** The variables that the hook set. */
+  readonly names: readonly string[];
+}
 
-/** For `~/.zshrc`, `~/.bashrc` or `config.fish`. */
+/**
+ * For `~/.zshrc`, `~/.bashrc` or `config.fish`. zsh and fish call the hook on every change of folder, bash looks at every prompt whether
+ * there was one. While a folder waits for `kz trust`, every prompt asks again, so that trusting it is enough.
+ */
 export const HOOK_SCRIPTS: Readonly<Record<HookShell, string>> = {
-  zsh: `_kz_hook() { eval "$(command kz hook --shell zsh --update "$${NAMES_VARIABLE}")" }
+  zsh: `_kz_hook() { eval "$(command kz hook --shell zsh --update "\${__kz_state-}" "$@")" }
+_kz_prompt() { [[ \${__kz_state-} != waiting* ]] || _kz_hook --quiet }
 autoload -Uz add-zsh-hook
 add-zsh-hook chpwd _kz_hook
+add-zsh-hook precmd _kz_prompt
 _kz_hook
 `,
-  bash: `_kz_hook() {
+  bash: `_kz_hook() { eval "$(command kz hook --shell bash --update "\${__kz_state-}" "$@")"; }
+_kz_prompt() {
   local status=$?
-  if [ "$PWD" != "$__kz_folder" ]; then
+  if [ "$PWD" != "\${__kz_folder-}" ]; then
     __kz_folder=$PWD
-    eval "$(command kz hook --shell bash --update "$${NAMES_VARIABLE}")"
+    _kz_hook
+  elif [[ \${__kz_state-} == waiting* ]]; then
+    _kz_hook --quiet
   fi
-  return $status
+  return "$status"
 }
-case ";\${PROMPT_COMMAND:-};" in
-  *";_kz_hook;"*) ;;
-  *) PROMPT_COMMAND="_kz_hook\${PROMPT_COMMAND:+;$PROMPT_COMMAND}" ;;
+case ";\${PROMPT_COMMAND-};" in
+  *";_kz_prompt;"*) ;;
+  *) PROMPT_COMMAND="_kz_prompt\${PROMPT_COMMAND:+;$PROMPT_COMMAND}" ;;
 esac
 `,
-  fish: `function _kz_hook --on-variable PWD
-  command kz hook --shell fish --update "$${NAMES_VARIABLE}" | source
+  fish: `function _kz_hook
+  command kz hook --shell fish --update "$__kz_state" $argv | source
+end
+function _kz_folder --on-variable PWD
+  _kz_hook
+end
+function _kz_prompt --on-event fish_prompt
+  string match -q 'waiting*' -- "$__kz_state"; and _kz_hook --quiet
 end
 _kz_hook
 `,
 };
 
+/** The state as the shell hands it back. It may have been tampered with: only names that the hook could have set are believed. */
+export function parseState(text: string): HookState {
+  const [from = '', ...names] = text.split(' ');
+  return { from, names: names.filter((name) => nameProblem(name) === undefined) };
+}
+
+/** Where the shell keeps what a variable was before the hook set it. */
+export function previousName(name: string): string {
+  return `__kz_was_${name}`;
+}
+
 /**
- * Takes back what the last folder set (a variable that the user had before gets its old value again), then sets the new ones. `previous`
- * comes from the shell, so anything in it that is not a variable name is ignored.
+ * Takes back what the hook set before (a variable that the user had gets its old value again), then sets the new ones. State and old
+ * values are exported, so that a shell started inside the folder can leave it too.
  */
-export function updateScript(shell: HookShell, previous: string, variables: readonly Variable[]): string {
-  const old = previous.split(' ').filter((name) => /^[A-Za-z_][A-Za-z0-9_]*$/.test(name));
-  const names = variables.map(({ name }) => name).join(' ');
+export function updateScript(shell: HookShell, before: HookState, from: string, variables: readonly Variable[]): string {
+  const state = [from, ...variables.map(({ name }) => name)].join(' ');
   const steps = shell === 'fish' ? FISH : POSIX;
-  return [...old.map(steps.restore), ...variables.map(steps.set), steps.remember(names)].map((line) => `${line}\n`).join('');
+  return [...before.names.map(steps.restore), ...variables.map(steps.set), steps.remember(state)].map((line) => `${line}\n`).join('');
 }
 
 interface Steps {
   readonly restore: (name: string) => string;
   readonly set: (variable: Variable) => string;
-  readonly remember: (names: string) => string;
+  readonly remember: (state: string) => string;
 }
 
 const POSIX: Steps = {
-  restore: (name) =>
-    `if [ -n "\${__kz_was_${name}+x}" ]; then export ${name}="$__kz_was_${name}"; unset __kz_was_${name}; else unset ${name}; fi`,
-  set: ({ name, value }) => `if [ -n "\${${name}+x}" ]; then __kz_was_${name}="$${name}"; fi; export ${name}=${shellQuote(value)}`,
-  remember: (names) => `${NAMES_VARIABLE}=${shellQuote(names)}`,
+  restore(name) {
+    const was = previousName(name);
+    return `if [ -n "\${${was}+x}" ]; then export ${name}="$${was}"; unset ${was}; else unset ${name}; fi`;
+  },
+  set: ({ name, value }) =>
+    `if [ -n "\${${name}+x}" ]; then export ${previousName(name)}="$${name}"; fi; export ${name}=${shellQuote(value)}`,
+  remember: (state) => `export __kz_state=${shellQuote(state)}`,
 };
 
 const FISH: Steps = {
-  restore: (name) => `if set -q __kz_was_${name}; set -gx ${name} $__kz_was_${name}; set -e __kz_was_${name}; else; set -e ${name}; end`,
-  set: ({ name, value }) => `if set -q ${name}; set -g __kz_was_${name} $${name}; end; set -gx ${name} ${fishQuote(value)}`,
-  remember: (names) => `set -g ${NAMES_VARIABLE} ${fishQuote(names)}`,
+  restore(name) {
+    const was = previousName(name);
+    return `if set -q ${was}; set -gx ${name} $${was}; set -e ${was}; else; set -e ${name}; end`;
+  },
+  set: ({ name, value }) => `if set -q ${name}; set -gx ${previousName(name)} $${name}; end; set -gx ${name} ${fishQuote(value)}`,
+  remember: (state) => `set -gx __kz_state ${fishQuote(state)}`,
 };

@@ -1,9 +1,10 @@
 // The entry point: find the command, run it, turn what was thrown into an error message and an exit status. Nothing else sets a status.
 import { Command, CommanderError } from 'commander';
 import { KzError } from '../core/errors.ts';
-import { suggest } from '../core/suggest.ts';
 import { COMMANDS, type CommandRow } from './commands.ts';
+import { Interrupted, useDefaultAction } from './exit.ts';
 import { BrokenPipe, print, printError } from './ui.ts';
+import { unknownCommand, usageError } from './usage.ts';
 
 /** Filled in by the build, from package.json. */
 declare const KZ_VERSION: string;
@@ -14,16 +15,28 @@ const BROKEN_PIPE_STATUS = 141;
 /** `kz run` failed before the child started. docker(1) and env(1) use the same number. */
 const NOT_STARTED_STATUS = 125;
 
+/** What kz itself takes; everything else follows a command. */
+const OWN_FLAGS = ['-h', '--help', '-V', '--version'];
+
 async function main(words: readonly string[]): Promise<void> {
-  const typed = words.find((word) => !word.startsWith('-'));
-  const row = COMMANDS.find(({ name, aliases }) => name === typed || aliases?.includes(typed ?? '') === true);
+  const request = asRequest(words);
+  const [typed = ''] = request;
+  const row = COMMANDS.find(({ name, aliases }) => name === typed || aliases?.includes(typed) === true);
   try {
-    if (typed !== undefined && row === undefined && typed !== 'help') throw unknownCommand(typed);
+    if (row === undefined && !OWN_FLAGS.includes(typed)) throw unknownCommand(typed);
     const program = await buildProgram(row);
-    await program.parseAsync(words, { from: 'user' });
+    await program.parseAsync(request, { from: 'user' });
   } catch (error) {
-    process.exitCode = fail(error, row?.name === 'run');
+    if (error instanceof Interrupted) error.end();
+    else process.exitCode = fail(error, row);
   }
+}
+
+/** kz alone is a question about kz, and `kz help run` is `kz run --help`. */
+function asRequest(words: readonly string[]): readonly string[] {
+  const [first, ...rest] = words;
+  if (first === undefined) return ['--help'];
+  return first === 'help' ? [...rest.slice(0, 1), '--help'] : words;
 }
 
 async function buildProgram(chosen: CommandRow | undefined): Promise<Command> {
@@ -32,7 +45,8 @@ async function buildProgram(chosen: CommandRow | undefined): Promise<Command> {
     .version(KZ_VERSION, '-V, --version')
     .enablePositionalOptions()
     .addHelpText('after', '\nExample:\n  kz run -- node server.js');
-  for (const row of COMMANDS) {
+  // The list of commands is for those who named none, and building it takes a millisecond.
+  for (const row of chosen === undefined ? COMMANDS : [chosen]) {
     const command = configured(program.command(row.name)).summary(row.summary).description(row.summary);
     command.aliases([...(row.aliases ?? [])]);
     if (row === chosen) (await row.load())(command);
@@ -44,26 +58,18 @@ function configured(command: Command): Command {
   return command.exitOverride().configureOutput({ writeOut: print, writeErr: () => undefined, outputError: () => undefined });
 }
 
-function unknownCommand(typed: string): KzError {
-  const near = suggest(
-    typed,
-    COMMANDS.map(({ name }) => name),
-  );
-  const hint = near === undefined ? 'run `kz --help`; to start a program, `kz run -- PROGRAM`' : `did you mean \`kz ${near}\`?`;
-  return new KzError('usage', `unknown command ${JSON.stringify(typed)}`, { hint });
+/** The exit status for what was thrown, after saying what it was. */
+function fail(error: unknown, row: CommandRow | undefined): number {
+  if (error instanceof BrokenPipe) return BROKEN_PIPE_STATUS;
+  if (error instanceof CommanderError && error.exitCode === 0) return 0;
+  const known = asKzError(error, row);
+  printError(known);
+  return row?.name === 'run' && known.exitStatus < 126 ? NOT_STARTED_STATUS : known.exitStatus;
 }
 
-/** The exit status for what was thrown, after saying what it was. */
-function fail(error: unknown, running: boolean): number {
-  if (error instanceof BrokenPipe) return BROKEN_PIPE_STATUS;
-  if (error instanceof CommanderError) {
-    if (error.exitCode === 0) return 0;
-    printError(new KzError('usage', error.message.replace(/^error: /, ''), { hint: 'add --help to see what the command takes' }));
-    return running ? NOT_STARTED_STATUS : 2;
-  }
-  const known = error instanceof KzError ? error : internal(error);
-  printError(known);
-  return running && known.exitStatus < 126 ? NOT_STARTED_STATUS : known.exitStatus;
+function asKzError(error: unknown, row: CommandRow | undefined): KzError {
+  if (error instanceof KzError) return error;
+  return error instanceof CommanderError ? usageError(error, row?.name ?? '') : internal(error);
 }
 
 /** A mistake of ours. Its message could quote anything, so only the place is shown. */
@@ -77,5 +83,6 @@ function internal(error: unknown): KzError {
   });
 }
 
-// kz alone is a question about kz.
-void main(process.argv.length > 2 ? process.argv.slice(2) : ['--help']);
+// Node would open its debugger on USR1, and whoever may attach to that reads every value.
+useDefaultAction('SIGUSR1');
+void main(process.argv.slice(2));

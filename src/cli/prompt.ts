@@ -2,6 +2,7 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { ReadStream } from 'node:tty';
 import { KzError } from '../core/errors.ts';
+import { printable } from './ui.ts';
 
 export interface Question {
   /** Printed as it is, followed by a space. */
@@ -22,15 +23,16 @@ export function hasTerminal(): boolean {
 
 /**
  * One line, without its end. Throws `no-terminal` when there is nobody to ask, `cancelled` on ^C or ^D, and `secret-invalid` when several
- * lines were pasted: the rest would otherwise answer the next question.
+ * lines were pasted: the rest would otherwise answer the next question, or the shell.
  */
 export async function ask({ text, echo }: Question): Promise<string> {
   const descriptor = openTerminal();
   const terminal = new ReadStream(descriptor);
   const show = (shown: string): void => void writeSync(descriptor, shown);
-  show(`${text} `);
+  // Before the question: an answer that is quicker than this would be shown.
   terminal.setRawMode(true);
   try {
+    show(`${printable(text)} `);
     return await readLine(terminal, echo ? show : () => undefined);
   } finally {
     terminal.setRawMode(false);
@@ -53,17 +55,29 @@ function openTerminal(): number {
   }
 }
 
+/** What follows Enter sooner than this was pasted with it. */
+const PASTE_GAP_MS = 50;
+
 function readLine(terminal: ReadStream, show: (shown: string) => void): Promise<string> {
   return new Promise((resolve, reject) => {
     const line = new TypedLine(show);
-    const decoder = new TextDecoder();
+    const decoder = new TextDecoder('utf-8', { fatal: true });
+    let problem: KzError | undefined;
+    let quiet: NodeJS.Timeout | undefined;
     terminal.on('data', (chunk: Buffer) => {
-      const typed = decoder.decode(chunk, { stream: true });
       try {
-        if (line.type(typed)) resolve(line.text);
+        line.type(decoder.decode(chunk, { stream: true }));
       } catch (error) {
-        reject(error instanceof Error ? error : new Error('unreadable input'));
+        problem ??= error instanceof KzError ? error : notText(error);
       }
+      if (problem === undefined && !line.complete) return;
+      // The rest of a paste is still on its way, and must be read here.
+      clearTimeout(quiet);
+      quiet = setTimeout(() => {
+        if (line.surplus) problem ??= severalLines();
+        if (problem === undefined) resolve(line.text);
+        else reject(problem);
+      }, PASTE_GAP_MS);
     });
     terminal.once('error', reject);
     terminal.once('end', () => {
@@ -73,12 +87,17 @@ function readLine(terminal: ReadStream, show: (shown: string) => void): Promise<
 }
 
 const ENTER = /[\r\n]/;
-// eslint-disable-next-line no-control-regex -- that is what an escape sequence starts with
-const ESCAPE_SEQUENCE = /\u001B(?:\[[0-9;?]*[ -/]*[@-~]|O.|.)?/g;
+/* eslint-disable no-control-regex -- that is what an escape sequence starts with */
+const ESCAPE_SEQUENCE = /\u001B(?:\[[0-9;?]*[ -/]*[@-~]|O.|[^\u0000-\u001F])?/g;
+const UNFINISHED_SEQUENCE = /\u001B(?:\[[0-9;?]*[ -/]*|O)?$/;
+/* eslint-enable no-control-regex */
 
 /** The keys of a line editor that matter when nothing is shown: backspace, ^U, ^C, ^D, Enter. */
 class TypedLine {
   #characters: string[] = [];
+  #unfinished = '';
+  #complete = false;
+  #surplus = false;
   readonly #show: (shown: string) => void;
 
   constructor(show: (shown: string) => void) {
@@ -89,13 +108,25 @@ class TypedLine {
     return this.#characters.join('');
   }
 
-  /** True when the line is complete. */
-  type(typed: string): boolean {
-    const keys = typed.replace(ESCAPE_SEQUENCE, '');
-    const end = keys.search(ENTER);
-    if (end >= 0 && keys.slice(end).trim() !== '') throw severalLines();
+  get complete(): boolean {
+    return this.#complete;
+  }
+
+  /** Was there more after the end of the line? */
+  get surplus(): boolean {
+    return this.#surplus;
+  }
+
+  /** Throws `cancelled`. */
+  type(typed: string): void {
+    const all = this.#unfinished + typed;
+    this.#unfinished = UNFINISHED_SEQUENCE.exec(all)?.[0] ?? '';
+    const keys = all.slice(0, all.length - this.#unfinished.length).replace(ESCAPE_SEQUENCE, '');
+    const end = this.#complete ? 0 : keys.search(ENTER);
     for (const key of end >= 0 ? keys.slice(0, end) : keys) this.#press(key);
-    return end >= 0;
+    if (end < 0) return;
+    this.#complete = true;
+    if (keys.slice(end).trim() !== '') this.#surplus = true;
   }
 
   #press(key: string): void {
@@ -122,4 +153,8 @@ function severalLines(): KzError {
   return new KzError('secret-invalid', 'more than one line was pasted; nothing was stored', {
     hint: 'pipe it instead: kz put NAME < FILE',
   });
+}
+
+function notText(cause: unknown): KzError {
+  return new KzError('secret-invalid', 'what was typed is not UTF-8 text; nothing was stored', { cause });
 }

@@ -26,16 +26,16 @@ export function printJson(value: unknown): void {
 
 /** Something worth knowing, to standard error; `-q` silences it. */
 export function notice(text: string): void {
-  if (!voice.quiet) write(2, `kz: ${text}\n`);
+  if (!voice.quiet) write(2, `kz: ${printable(text)}\n`);
 }
 
 /** What `-v` adds. */
 export function detail(text: string): void {
-  if (voice.verbose && !voice.quiet) write(2, `kz: ${text}\n`);
+  if (voice.verbose && !voice.quiet) write(2, `kz: ${printable(text)}\n`);
 }
 
 export function warn(text: string): void {
-  if (!voice.quiet) write(2, `kz: ${colour('33', 'warning')}: ${text}\n`);
+  if (!voice.quiet) write(2, `kz: ${colour('33', 'warning')}: ${printable(text)}\n`);
 }
 
 /** Errors are never silenced. One with many problems prints them all. */
@@ -43,13 +43,25 @@ export function printError(error: KzError): void {
   const problems = error.code === 'several' ? error.problems : [error];
   for (const problem of problems) {
     const place = problem.at === undefined ? '' : `${formatPlace(problem.at)}: `;
-    write(2, `kz: ${colour('31', 'error')}: ${place}${problem.message}\n`);
-    if (problem.hint !== undefined) write(2, `kz: hint: ${problem.hint}\n`);
+    write(2, `kz: ${colour('31', 'error')}: ${printable(`${place}${problem.message}`)}\n`);
+    if (problem.hint !== undefined) write(2, `kz: hint: ${printable(problem.hint)}\n`);
   }
 }
 
+/**
+ * Refs, descriptions and names come from a config that somebody else may have written: what could move the cursor or turn text around is
+ * shown as `\u001b`. Newlines stay.
+ */
+export function printable(text: string): string {
+  return text.replace(UNPRINTABLE, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
+
+// eslint-disable-next-line no-control-regex -- these are the ones to find
+const UNPRINTABLE = /[\u0000-\u0009\u000B-\u001F\u007F-\u009F\u200E\u200F\u202A-\u202E\u2066-\u2069]/g;
+
 /** Columns with two spaces between them; the last one is not padded. */
-export function table(rows: readonly (readonly string[])[]): string {
+export function table(cells: readonly (readonly string[])[]): string {
+  const rows = cells.map((row) => row.map((cell) => printable(cell).replaceAll('\n', '\\n')));
   const widths: number[] = [];
   for (const row of rows) for (const [column, cell] of row.entries()) widths[column] = Math.max(widths[column] ?? 0, cell.length);
   const line = (row: readonly string[]): string =>
@@ -77,9 +89,10 @@ function write(descriptor: 1 | 2, text: string): void {
       const code = systemCode(error);
       // Somebody else made the shared pipe non-blocking and it is full: wait for the reader, as a blocking write would.
       if (code === 'EAGAIN') Atomics.wait(pause, 0, 0, 5);
-      else if (code === 'EPIPE' && descriptor === 1) throw new BrokenPipe();
-      else if (code === 'EPIPE' || code === 'EBADF' || code === 'EIO') return;
-      else throw error;
+      // There is nowhere left to say that standard error is gone.
+      else if (descriptor === 2) return;
+      else if (code === 'EPIPE') throw new BrokenPipe();
+      else throw new KzError('write-failed', `cannot write to standard output (${code ?? 'unknown error'})`, { cause: error });
     }
   }
 }

@@ -1,15 +1,31 @@
 // One value on its way into a provider: where it will go, is it acceptable, write, read back.
-import type { Declaration } from '../config/load.ts';
+import { documentNames, type Config, type Declaration } from '../config/load.ts';
 import { valueProblems } from '../config/value.ts';
 import { KzError } from '../core/errors.ts';
 import { Secret } from '../core/secret.ts';
 import type { Provider } from '../providers/provider.ts';
 import { openProvider, type Access } from '../providers/resolve.ts';
-import { refOf } from '../providers/secrets.ts';
+import { refOf, undeclared } from '../providers/secrets.ts';
 import { PROVIDERS } from '../providers/table.ts';
 import { ask } from './prompt.ts';
+import { printable } from './ui.ts';
 
 export type WritableProvider = Provider & Required<Pick<Provider, 'put'>>;
+
+/** Throws `secret-undeclared`, or `provider-read-only` for a secret that only a document gives. */
+export function declarationOf(name: string, config: Config): Declaration {
+  const declaration = config.secrets.get(name);
+  if (declaration !== undefined) return declaration;
+  const document = config.documents.find((candidate) => documentNames(candidate).includes(name));
+  if (document === undefined) throw undeclared(name, [...config.secrets.keys()]);
+  throw new KzError(
+    'provider-read-only',
+    `${name} is one key of a document (${document.provider} ${document.ref}), which kz does not change`,
+    {
+      hint: 'change the document with its own tool',
+    },
+  );
+}
 
 /** Throws `provider-read-only` when this secret cannot be written through kz. */
 export async function openForWriting(declaration: Declaration, access: Access): Promise<WritableProvider> {
@@ -21,11 +37,22 @@ export async function openForWriting(declaration: Declaration, access: Access): 
     });
   }
   if (declaration.json_key !== undefined || declaration.template !== undefined) {
-    throw new KzError('provider-read-only', `${name} is made from a document (${providerName} ${ref}), which kz does not rewrite`, {
-      hint: 'write the document itself with its own tool, or name the field in the ref: `path#key`',
+    throw new KzError('provider-read-only', `${name} is made from a document (${providerName} ${ref}), which kz does not change`, {
+      hint: 'change the document with its own tool, or name the field in the ref: `path#key`',
     });
   }
   return provider;
+}
+
+/** A hint: the command that stores a value, or what to do where kz cannot. */
+export async function howToStore(declaration: Declaration, access: Access): Promise<string | undefined> {
+  try {
+    await openForWriting(declaration, access);
+    return `run \`kz put ${declaration.name}\``;
+  } catch (error) {
+    if (error instanceof KzError) return error.hint;
+    throw error;
+  }
 }
 
 export function destinationOf(declaration: Declaration, provider: Provider): string {
@@ -36,7 +63,7 @@ export function destinationOf(declaration: Declaration, provider: Provider): str
 /** The prompt is KeyZero's, to the letter. */
 export async function askForValue({ name, provider, ref, description }: Declaration, note: (text: string) => void): Promise<string> {
   if (description !== undefined) note(`${name}: ${description}`);
-  return ask({ text: `Enter value for ${name} (provider: ${provider}, ref: ${ref}):`, echo: false });
+  return ask({ text: printable(`Enter value for ${name} (provider: ${provider}, ref: ${ref}):`), echo: false });
 }
 
 /** Throws `secret-empty` or `secret-invalid`, with everything that is wrong and nothing of the value. */

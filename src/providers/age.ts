@@ -63,7 +63,10 @@ export function openAge(options: AgeOptions, context: ProviderContext): Provider
     destination(ref) {
       const { label, key } = parseRef(ref, context);
       const others = options.recipients?.length ?? 0;
-      const readers = others === 0 ? 'your own age identity' : `your own age identity and ${String(others)} configured recipients`;
+      const readers =
+        others === 0
+          ? 'your own age identity'
+          : `your own age identity and ${String(others)} configured recipient${others === 1 ? '' : 's'}`;
       return `${key === undefined ? label : `${label}, key ${key}`}, encrypted to ${readers}`;
     },
   };

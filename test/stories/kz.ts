@@ -8,6 +8,9 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'vitest';
 
+/** The Node that runs kz, when it is not to be the one that runs the tests. */
+export const NODE = process.env.KZ_NODE ?? process.execPath;
+
 export const KZ = fileURLToPath(new URL('../../bin/kz.cjs', import.meta.url));
 export const FIXTURES = fileURLToPath(new URL('../fixtures/', import.meta.url));
 
@@ -23,6 +26,8 @@ export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Written to standard input, which is then closed; left out: /dev/null. */
   readonly input?: string | Buffer;
+  /** Standard input stays open: the story writes to it and ends it. */
+  readonly keepInput?: boolean;
   readonly cwd?: string;
   /** The story's purpose is to show a value. */
   readonly reveals?: boolean;
@@ -73,7 +78,7 @@ export class Story {
   /** Exactly these variables, and what kz needs to run: nothing of the machine's own environment leaks into a story. */
   environment(extra: Readonly<Record<string, string>> = {}): Record<string, string> {
     return {
-      PATH: `${dirname(process.execPath)}:/usr/local/bin:/usr/bin:/bin`,
+      PATH: `${dirname(NODE)}:/usr/local/bin:/usr/bin:/bin`,
       HOME: this.home,
       TMPDIR: join(this.folder),
       LANG: 'C.UTF-8',
@@ -82,10 +87,18 @@ export class Story {
   }
 
   start(args: readonly string[], options: StartOptions = {}): ChildProcess {
-    const child = spawn(process.execPath, [KZ, ...args], {
+    return this.startProgram([NODE, KZ, ...args], options);
+  }
+
+  /** For a story in which a shell or another program starts kz. */
+  startProgram([program, ...args]: readonly [string, ...string[]], options: StartOptions = {}): ChildProcess {
+    const hasInput = options.input !== undefined || options.keepInput === true;
+    const child = spawn(program, args, {
       cwd: options.cwd ?? this.project,
       env: this.environment(options.env),
-      stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+      stdio: [hasInput ? 'pipe' : 'ignore', 'pipe', 'pipe'],
+      // A session of its own has no terminal: a story behaves the same in a terminal and in CI.
+      detached: true,
     });
     this.#children.push(child);
     if (options.input !== undefined) child.stdin?.on('error', () => undefined).end(options.input);
@@ -94,9 +107,16 @@ export class Story {
 
   async kz(args: readonly string[], options: StartOptions = {}): Promise<Ended> {
     const ended = await collect(this.start(args, options));
-    if (options.reveals !== true) this.#refuseCanaries(`${ended.stdout}\n${ended.stderr}`, `the output of kz ${args.join(' ')}`);
-    this.#refuseCanaries(args.join('\n'), 'the arguments');
+    if (options.reveals !== true) this.examine(`${ended.stdout}\n${ended.stderr}`, `the output of kz ${args.join(' ')}`);
+    this.examine(args.join('\n'), 'the arguments');
     return ended;
+  }
+
+  /** Fails when a canary, or an encoded form of one, is in `text`. */
+  examine(text: string, where: string): void {
+    for (const canary of this.#canaries) {
+      for (const form of forms(canary)) expect(text.includes(form), `a secret value is in ${where}`).toBe(false);
+    }
   }
 
   /** Looks through every file that is left, except `allowed` (relative to the story's folder), then removes them all. */
@@ -105,16 +125,10 @@ export class Story {
     try {
       for (const file of files(this.folder)) {
         if (allowed.some((name) => file.endsWith(name))) continue;
-        this.#refuseCanaries(readFileSync(file, 'latin1'), file);
+        this.examine(readFileSync(file, 'latin1'), file);
       }
     } finally {
       rmSync(this.folder, { recursive: true, force: true });
-    }
-  }
-
-  #refuseCanaries(text: string, where: string): void {
-    for (const canary of this.#canaries) {
-      for (const form of forms(canary)) expect(text.includes(form), `a secret value is in ${where}`).toBe(false);
     }
   }
 }

@@ -6,11 +6,13 @@ import { PROVIDER_NAMES, type ProviderName } from '../../config/provider-names.t
 import { nameProblem } from '../../config/variable-name.ts';
 import type { EntryValue } from '../../config/edit.ts';
 import { KzError } from '../../core/errors.ts';
+import { suggest } from '../../core/suggest.ts';
+import { openProvider } from '../../providers/resolve.ts';
 import { PROVIDERS } from '../../providers/table.ts';
 import { readConfig, writeConfig } from '../config-file.ts';
-import { listArgument, useVoice, withConfigFlags, type ConfigFlags } from '../options.ts';
+import { listArgument, providerContext, useVoice, withConfigFlags, type ConfigFlags } from '../options.ts';
 import { ask, hasTerminal } from '../prompt.ts';
-import { notice } from '../ui.ts';
+import { notice, warn } from '../ui.ts';
 
 interface AddFlags extends ConfigFlags {
   readonly provider?: ProviderName;
@@ -39,53 +41,50 @@ export function defineAdd(command: Command): void {
     .action(add);
 }
 
-async function add(name: string | undefined, flags: AddFlags): Promise<void> {
+async function add(givenName: string | undefined, flags: AddFlags): Promise<void> {
   useVoice(flags);
   const path = targetFile(flags);
-  const entry = await complete(name, flags);
-  const { setSecret } = await import('../../config/edit.ts');
-  const before = readOrEmpty(path);
-  const address = { name: entry.name, ...(flags.env === undefined ? {} : { environment: flags.env }) };
-  if (flags.force !== true) await refuseExisting(before, address, path);
-  await writeConfig(path, setSecret(before, { ...address, entry: entry.fields }));
-  notice(`declared ${entry.name} in ${path}`);
-  if (['keychain', 'store', 'age'].includes(entry.provider)) notice(`store its value with: kz put ${entry.name}`);
+  const before = readConfig(path) ?? '';
+  const { removeSecret, setSecret } = await import('../../config/edit.ts');
+  const name = givenName ?? (await missing('Variable name:', 'the variable’s name'));
+  const problem = nameProblem(name);
+  if (problem !== undefined) throw new KzError('usage', `${name} ${problem}`);
+  const address = { name, environment: flags.env };
+  if (flags.force !== true && removeSecret(before, address) !== undefined) {
+    throw new KzError('usage', `${name} is already declared in ${placeOf(path, flags)}`, { hint: 'add --force to replace the entry' });
+  }
+  const { provider, fields } = await complete(flags);
+  await writeConfig(path, setSecret(before, { ...address, entry: fields }));
+  notice(`declared ${name} in ${placeOf(path, flags)}`);
+  await tellNext(name, provider, flags);
 }
 
 function targetFile(flags: AddFlags): string {
   const { files } = findConfig({ explicit: flags.config, env: process.env, cwd: process.cwd() });
   const project = files.find(({ layer }) => layer === 'project')?.path;
-  if (flags.local === true) return join(project === undefined ? process.cwd() : dirname(project), LOCAL_FILE);
-  if (project !== undefined) return project;
-  throw new KzError('config-not-found', `no ${PROJECT_FILE} here or above`, { hint: 'run `kz init` first' });
+  if (project === undefined) throw new KzError('config-not-found', `no ${PROJECT_FILE} here or above`, { hint: 'run `kz init` first' });
+  if (flags.local !== true) return project;
+  if (basename(project) === PROJECT_FILE) return join(dirname(project), LOCAL_FILE);
+  throw new KzError('usage', `${project} has no local file beside it: only a ${PROJECT_FILE} does`);
 }
 
-function readOrEmpty(path: string): string {
-  try {
-    return readConfig(path);
-  } catch (error) {
-    if (basename(path) === LOCAL_FILE) return '';
-    throw error;
-  }
+function placeOf(path: string, { env }: AddFlags): string {
+  return env === undefined ? path : `[${env}.secrets] of ${path}`;
 }
 
 interface Entry {
-  readonly name: string;
   readonly provider: ProviderName;
   readonly fields: Record<string, EntryValue>;
 }
 
-async function complete(givenName: string | undefined, flags: AddFlags): Promise<Entry> {
-  const name = givenName ?? (await missing('Variable name:', 'the variable’s name'));
-  const problem = nameProblem(name);
-  if (problem !== undefined) throw new KzError('usage', `${name} ${problem}`);
-  const provider = flags.provider ?? providerNamed(await missing(`Provider (${PROVIDER_NAMES.join(', ')}):`, '--provider'));
+async function complete(flags: AddFlags): Promise<Entry> {
+  const provider = flags.provider ?? providerNamed(await missing(`Provider (${BUILT.join(', ')}):`, '--provider'));
   const ref = flags.ref ?? (await missing(`Ref (such as ${PROVIDERS[provider].example}):`, '--ref'));
   const fields: Record<string, EntryValue> = { provider, ref };
   if (flags.hosts !== undefined) fields.hosts = flags.hosts;
   if (flags.optional === true) fields.required = false;
   if (flags.description !== undefined) fields.description = flags.description;
-  return { name, provider, fields };
+  return { provider, fields };
 }
 
 async function missing(question: string, what: string): Promise<string> {
@@ -96,15 +95,25 @@ async function missing(question: string, what: string): Promise<string> {
   return answer;
 }
 
+const BUILT = PROVIDER_NAMES.filter((name) => PROVIDERS[name].open !== undefined);
+
 function providerNamed(text: string): ProviderName {
   const name = PROVIDER_NAMES.find((known) => known === text);
-  if (name === undefined)
-    throw new KzError('usage', `unknown provider ${JSON.stringify(text)}`, { hint: `one of ${PROVIDER_NAMES.join(', ')}` });
-  return name;
+  if (name !== undefined) return name;
+  const near = suggest(text, PROVIDER_NAMES);
+  throw new KzError('usage', `unknown provider ${JSON.stringify(text)}`, {
+    hint: near === undefined ? `one of ${BUILT.join(', ')}` : `did you mean ${near}?`,
+  });
 }
 
-async function refuseExisting(source: string, address: { name: string; environment?: string }, path: string): Promise<void> {
-  const { removeSecret } = await import('../../config/edit.ts');
-  if (removeSecret(source, address) === undefined) return;
-  throw new KzError('usage', `${address.name} is already declared in ${path}`, { hint: 'add --force to replace the entry' });
+async function tellNext(name: string, provider: ProviderName, flags: AddFlags): Promise<void> {
+  if (PROVIDERS[provider].open === undefined) {
+    warn(`provider ${JSON.stringify(provider)} is not built yet; its secrets cannot be resolved`);
+    return;
+  }
+  const opened = await openProvider(provider, { options: {}, context: providerContext() });
+  const environment = flags.env === undefined ? '' : ` --env ${flags.env}`;
+  notice(
+    opened.put === undefined ? `to see whether it is there: kz status${environment}` : `to store its value: kz put ${name}${environment}`,
+  );
 }

@@ -1,11 +1,11 @@
 // `kz init`: a starter config, from what the project already has. It copies names, never values, and asks only on a terminal.
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { Option, type Command } from 'commander';
 import { PROJECT_FILE } from '../../config/find.ts';
 import { proposeFromDotenv, proposeFromMcp, starterConfig, type Proposals, type ProposedServer } from '../../config/propose.ts';
 import type { ProviderName } from '../../config/provider-names.ts';
-import { KzError } from '../../core/errors.ts';
+import { KzError, systemCode } from '../../core/errors.ts';
 import { writeConfig } from '../config-file.ts';
 import { useVoice, type ConfigFlags } from '../options.ts';
 import { confirm, hasTerminal } from '../prompt.ts';
@@ -31,7 +31,7 @@ export function defineInit(command: Command): void {
     .option('-q, --quiet', 'print errors only')
     .addHelpText(
       'after',
-      `\nProposes entries for what looks like a secret in ${[...DOTENV_FILES, ...MCP_FILES].join(', ')}.\n\nExample:\n  kz init --provider keychain`,
+      `\nProposes entries for what looks like a secret in ${DOTENV_FILES.join(', ')},\n${MCP_FILES.join(', ')}. It copies names, never values.\n\nExample:\n  kz init --provider keychain`,
     )
     .action(init);
 }
@@ -51,9 +51,12 @@ async function init(flags: InitFlags): Promise<void> {
     starterConfig({ names: taken.map(({ name }) => name), provider: flags.provider, project: basename(process.cwd()) }),
   );
   notice(`wrote ${path}`);
-  if (taken.length > 0) notice('next: `kz put --missing` stores the values, `kz status` shows what is there');
-  else notice('next: `kz add` declares a secret');
-  for (const server of proposals.flatMap((proposal) => proposal.servers)) notice(wrapped(server));
+  if (taken.length === 0) {
+    notice('next: `kz add` declares a secret');
+    return;
+  }
+  notice('next: `kz put --missing` stores the values, `kz status` shows what is there; then delete them where they are now');
+  for (const server of proposals.flatMap((proposal) => proposal.servers)) if (server.secrets.length > 0) notice(wrapped(server));
 }
 
 async function agreed(flags: InitFlags): Promise<boolean> {
@@ -62,11 +65,22 @@ async function agreed(flags: InitFlags): Promise<boolean> {
 }
 
 function fromDotenv(name: string): Proposals[] {
-  return existsSync(name) ? [proposeFromDotenv(readFileSync(name, 'utf8'), name)] : [];
+  return proposalsOf(name, proposeFromDotenv);
 }
 
 function fromMcp(name: string): Proposals[] {
-  return existsSync(name) ? [proposeFromMcp(readFileSync(name, 'utf8'), name)] : [];
+  return proposalsOf(name, proposeFromMcp);
+}
+
+/** Regular files only: reading a FIFO would wait for its writer. */
+function proposalsOf(name: string, propose: (text: string, name: string) => Proposals): Proposals[] {
+  try {
+    return statSync(name, { throwIfNoEntry: false })?.isFile() === true ? [propose(readFileSync(name, 'utf8'), name)] : [];
+  } catch (error) {
+    return [
+      { secrets: [], settings: [], servers: [], notes: [], problem: `cannot read ${name} (${systemCode(error) ?? 'unknown error'})` },
+    ];
+  }
 }
 
 function tell(proposals: readonly Proposals[]): void {
@@ -82,7 +96,9 @@ function tell(proposals: readonly Proposals[]): void {
 }
 
 /** The entry of an MCP client’s file that starts this server through kz. */
-function wrapped({ name, command, args, secrets }: ProposedServer): string {
-  const entry = { command: 'kz', args: ['run', ...(secrets.length === 0 ? [] : ['--only', secrets.join(',')]), '--', command, ...args] };
-  return `to start ${name} with its secrets: ${JSON.stringify({ [name]: entry })}`;
+function wrapped({ name, command, args, secrets, settings, hiddenArgs }: ProposedServer): string {
+  const entry = { command: 'kz', args: ['run', '--only', secrets.join(','), '--', command, ...args] };
+  const kept = settings.length === 0 ? '' : `, and keep ${settings.join(', ')} in its env`;
+  const hidden = hiddenArgs.length === 0 ? '' : `; what stands for [secret] stays on its command line, where every process can read it`;
+  return `to start ${name} with its secrets: ${JSON.stringify({ [name]: entry })}${kept}${hidden}`;
 }

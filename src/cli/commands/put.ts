@@ -1,16 +1,24 @@
 // `kz put`: write a value where the config says it lives. The value comes from the terminal, a pipe or a file, never from the command line,
 // which shells remember and every process can read.
-import { readFileSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import type { Command } from 'commander';
 import type { Config, Declaration } from '../../config/load.ts';
-import { KzError, systemCode } from '../../core/errors.ts';
+import { KzError } from '../../core/errors.ts';
 import type { Access } from '../../providers/resolve.ts';
-import { resolveSecrets, undeclared, type Resolved } from '../../providers/secrets.ts';
+import { resolveSecrets, type Resolved } from '../../providers/secrets.ts';
 import { openConfig, withConfigFlags, withDeadline, withTimeoutFlag, type ConfigFlags } from '../options.ts';
 import { hasTerminal } from '../prompt.ts';
+import { readText } from '../read-text.ts';
 import { notice, printError } from '../ui.ts';
-import { acceptable, askForValue, destinationOf, openForWriting, writeAndReadBack, type WritableProvider } from '../write-secret.ts';
+import {
+  acceptable,
+  askForValue,
+  declarationOf,
+  destinationOf,
+  openForWriting,
+  writeAndReadBack,
+  type WritableProvider,
+} from '../write-secret.ts';
 
 interface PutFlags extends ConfigFlags {
   readonly missing?: boolean;
@@ -20,100 +28,116 @@ interface PutFlags extends ConfigFlags {
 export function definePut(command: Command): void {
   withTimeoutFlag(withConfigFlags(command))
     .argument('[name]', 'the secret, as the config calls it')
-    .option('--missing', 'ask for every secret that has no value yet')
+    .option('--missing', 'ask for every required secret that has no value yet')
     .option('--from-file <path>', 'read the value from a file')
     .addHelpText('after', '\nExample:\n  kz put GITHUB_TOKEN\n  kz put TLS_KEY < key.pem\n  kz put --missing')
-    .action(put);
+    .allowExcessArguments()
+    .action(async (name: string | undefined, flags: PutFlags) => {
+      if (command.args.length > 1) throw valueAsArgument(name);
+      await (flags.missing === true ? putMissing(name, flags) : put(name, flags));
+    });
+}
+
+/** What people try first. The value itself is not repeated. */
+function valueAsArgument(name = 'NAME'): KzError {
+  return new KzError('usage', 'a value does not go on the command line: shells remember it, and every process can read it', {
+    hint: `kz put ${name} asks for it; or pipe it: kz put ${name} < FILE`,
+  });
 }
 
 async function put(name: string | undefined, flags: PutFlags): Promise<void> {
-  if ((name === undefined) === (flags.missing !== true)) {
-    throw new KzError('usage', 'name one secret, or use --missing', { hint: 'kz put GITHUB_TOKEN' });
-  }
+  if (name === undefined) throw new KzError('usage', 'name one secret, or use --missing', { hint: 'kz put GITHUB_TOKEN' });
   const { config, access } = await openConfig(flags);
-  if (name === undefined) return putMissing(config, access, flags);
-  const declaration = config.secrets.get(name);
-  if (declaration === undefined) throw undeclared(name, [...config.secrets.keys()]);
+  const declaration = declarationOf(name, config);
   const provider = await openForWriting(declaration, access);
   notice(`${name} goes to ${destinationOf(declaration, provider)}`);
   const value = await readValue(declaration, flags);
-  await store(declaration, value, { provider, flags });
+  await store({ declaration, provider }, value, flags);
 }
 
-async function putMissing(config: Config, access: Access, flags: PutFlags): Promise<void> {
+/** A secret that a person at the terminal can give a value. */
+interface Target {
+  readonly declaration: Declaration;
+  readonly provider: WritableProvider;
+}
+
+async function putMissing(name: string | undefined, flags: PutFlags): Promise<void> {
+  if (name !== undefined || flags.fromFile !== undefined) {
+    throw new KzError('usage', '--missing asks for every value and takes no name and no file', { hint: 'kz put --missing' });
+  }
+  const { config, access } = await openConfig(flags);
   const resolved = await withDeadline(flags, (signal) => resolveSecrets(config, {}, access, signal));
-  const open = resolved.filter(isMissing);
-  const elsewhere = resolved.filter((secret) => secret.state === 'failed' && !isMissing(secret));
-  if (open.length === 0 && elsewhere.length === 0) {
-    notice('every required secret has a value');
-    return;
+  const { targets, others } = await sorted(resolved, config, access);
+  if (targets.length === 0 && others.length === 0) notice('every required secret has a value');
+  if (targets.length > 0 && !hasTerminal()) throw KzError.all([...others, nobodyToAsk(targets)]);
+  let left = others.length;
+  for (const [index, target] of targets.entries()) {
+    if (targets.length > 1) notice(`[${String(index + 1)}/${String(targets.length)}] ${target.declaration.name}`);
+    if (!(await putOne(target, flags))) left += 1;
   }
-  if (open.length > 0 && !hasTerminal()) throw nobodyToAsk(open);
-  let left = elsewhere.length;
-  for (const [index, { name }] of open.entries()) {
-    const declaration = config.secrets.get(name);
-    if (declaration === undefined) continue;
-    if (open.length > 1) notice(`[${String(index + 1)}/${String(open.length)}] ${name}`);
-    if (!(await putOne(declaration, access, flags))) left += 1;
-  }
-  for (const secret of elsewhere) if (secret.state === 'failed') printError(secret.error);
+  for (const error of others) printError(error);
   if (left > 0) process.exitCode = 1;
 }
 
-/** Missing, or stored with a shape that its declaration refuses: what a person at the terminal can mend. */
-function isMissing(secret: Resolved): boolean {
-  return secret.state === 'failed' && ['secret-missing', 'secret-empty', 'secret-invalid'].includes(secret.error.code);
+/** What can be stored from here, and the errors of what has to be mended elsewhere. */
+async function sorted(resolved: readonly Resolved[], config: Config, access: Access): Promise<{ targets: Target[]; others: KzError[] }> {
+  const targets: Target[] = [];
+  const others: KzError[] = [];
+  for (const secret of resolved) {
+    if (secret.state !== 'failed') continue;
+    const target = isMissing(secret.error) ? await targetOf(config.secrets.get(secret.name), access) : undefined;
+    if (target === undefined) others.push(secret.error);
+    else targets.push(target);
+  }
+  return { targets, others };
 }
 
-function nobodyToAsk(open: readonly Resolved[]): KzError {
-  const names = open.map(({ name }) => name);
+/** Missing, or stored with a shape that its declaration refuses. */
+function isMissing({ code }: KzError): boolean {
+  return ['secret-missing', 'secret-empty', 'secret-invalid'].includes(code);
+}
+
+async function targetOf(declaration: Declaration | undefined, access: Access): Promise<Target | undefined> {
+  try {
+    return declaration === undefined ? undefined : { declaration, provider: await openForWriting(declaration, access) };
+  } catch (error) {
+    if (error instanceof KzError) return undefined;
+    throw error;
+  }
+}
+
+function nobodyToAsk(targets: readonly Target[]): KzError {
+  const names = targets.map(({ declaration }) => declaration.name);
   return new KzError('no-terminal', `there is no terminal to ask on; missing: ${names.join(', ')}`, {
     hint: `pipe them one at a time: kz put ${names[0] ?? 'NAME'} < FILE`,
   });
 }
 
 /** Asks until the value is acceptable; an empty line skips. False when the secret still has no value. */
-async function putOne(declaration: Declaration, access: Access, flags: PutFlags): Promise<boolean> {
-  try {
-    const provider = await openForWriting(declaration, access);
-    notice(`${declaration.name} goes to ${destinationOf(declaration, provider)} (leave empty to skip)`);
-    for (;;) {
+async function putOne(target: Target, flags: PutFlags): Promise<boolean> {
+  const { declaration, provider } = target;
+  notice(`${declaration.name} goes to ${destinationOf(declaration, provider)} (leave empty to skip)`);
+  for (;;) {
+    try {
       const value = await askForValue(declaration, notice);
       if (value === '') return false;
-      try {
-        await store(declaration, value, { provider, flags });
-        return true;
-      } catch (error) {
-        if (!(error instanceof KzError) || error.code !== 'secret-invalid') throw error;
-        printError(error);
-      }
+      await store(target, value, flags);
+      return true;
+    } catch (error) {
+      if (!(error instanceof KzError) || error.code === 'cancelled') throw error;
+      printError(error);
+      if (error.code !== 'secret-invalid') return false;
     }
-  } catch (error) {
-    if (!(error instanceof KzError) || error.code === 'cancelled') throw error;
-    printError(error);
-    return false;
   }
 }
 
-async function store(declaration: Declaration, value: string, to: { provider: WritableProvider; flags: PutFlags }): Promise<void> {
+async function store({ declaration, provider }: Target, value: string, flags: PutFlags): Promise<void> {
   const secret = acceptable(declaration, value);
-  await withDeadline(to.flags, (signal) => writeAndReadBack(declaration, secret, to.provider, signal));
+  await withDeadline(flags, (signal) => writeAndReadBack(declaration, secret, provider, signal));
   notice(`${declaration.name}=set(${String(secret.length)} chars) in ${declaration.provider} ${declaration.ref}`);
 }
 
 async function readValue(declaration: Declaration, flags: PutFlags): Promise<string> {
-  if (flags.fromFile !== undefined) return readText(flags.fromFile, flags.fromFile);
-  if (isatty(0)) return askForValue(declaration, notice);
-  return readText(0, 'standard input');
-}
-
-/** One newline at the end is the editor's or echo's, not the secret's. */
-function readText(from: string | 0, what: string): string {
-  try {
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(from));
-    return text.replace(/\r?\n$/, '');
-  } catch (error) {
-    const reason = error instanceof TypeError ? 'it is not UTF-8 text' : (systemCode(error) ?? 'unknown error');
-    throw new KzError('secret-invalid', `cannot read the value from ${what}: ${reason}`, { cause: error });
-  }
+  if (flags.fromFile !== undefined) return readText(flags.fromFile);
+  return isatty(0) ? askForValue(declaration, notice) : readText(0);
 }

@@ -3,8 +3,8 @@ import type { Command } from 'commander';
 import type { Config } from '../../config/load.ts';
 import { resolveSecrets, type Resolved } from '../../providers/secrets.ts';
 import { openConfig, withConfigFlags, withDeadline, withTimeoutFlag, type ConfigFlags } from '../options.ts';
-import { presence } from '../presence.ts';
-import { detail, print, printError, printJson, table } from '../ui.ts';
+import { NOTHING_DECLARED, presence } from '../presence.ts';
+import { detail, notice, print, printError, printJson, table } from '../ui.ts';
 
 interface StatusFlags extends ConfigFlags {
   readonly json?: boolean;
@@ -24,7 +24,8 @@ async function status(flags: StatusFlags): Promise<void> {
   if (flags.json === true) printJson(document(config, secrets));
   else {
     for (const file of config.files) detail(`config ${file.path} (${file.how})`);
-    print(table([['NAME', 'STATUS', 'PROVIDER', 'REF', 'TOOK'], ...secrets.map(cells)]));
+    if (secrets.length === 0) notice(NOTHING_DECLARED);
+    else print(table([['NAME', 'STATUS', 'PROVIDER', 'REF', 'TOOK'], ...secrets.map(cells)]));
     for (const error of failures) printError(error);
   }
   if (failures.length > 0) process.exitCode = 1;

@@ -8,7 +8,7 @@ export function defineTrust(command: Command): void {
   withConfigFlags(command)
     .addHelpText(
       'after',
-      '\nOnly `kz hook` asks for this: it runs on every change of folder. A changed file has to be trusted again.\n\nExample:\n  kz trust',
+      '\nOnly `kz hook` asks for this, because it runs on every change of folder.\nA changed file has to be trusted again.\n\nExample:\n  kz trust',
     )
     .action(trustConfig);
 }

@@ -15,7 +15,7 @@ export function defineValidate(command: Command): void {
     .option('--json', 'print JSON')
     .addHelpText(
       'after',
-      '\nReports every problem at once, with file:line:column. To check the values too: `kz status`.\n\nExample:\n  kz validate --json',
+      '\nReports every problem at once, with file:line:column.\nTo check the values too: `kz status`.\n\nExample:\n  kz validate --json',
     )
     .action(validate);
 }
@@ -49,10 +49,19 @@ function report(config: Config, flags: ValidateFlags): void {
     return;
   }
   for (const warning of warnings) warn(warning);
-  const list = config.environments.length === 0 ? '' : `, environments: ${config.environments.join(', ')}`;
-  const count = config.secrets.size + config.documents.length;
   for (const { path } of config.files) print(`${path}: ok\n`);
-  print(`${String(count)} ${count === 1 ? 'entry' : 'entries'}${list}\n`);
+  print(`${summary(config)}\n`);
+}
+
+/** `declares 2 secrets and 1 document; environments: production, staging`. */
+function summary({ secrets, documents, environments, environment }: Config): string {
+  const counts = [counted(secrets.size, 'secret'), ...(documents.length === 0 ? [] : [counted(documents.length, 'document')])];
+  const list = environments.map((name) => (name === environment?.name ? `${name} (active)` : name)).join(', ');
+  return `declares ${counts.join(' and ')}${list === '' ? '' : `; environments: ${list}`}`;
+}
+
+function counted(count: number, what: string): string {
+  return `${String(count)} ${what}${count === 1 ? '' : 's'}`;
 }
 
 function notBuilt(config: Config): string[] {

@@ -1,0 +1,118 @@
+// What the update of `kz hook` does to the variables of a real shell.
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { HOOK_SCRIPTS, HOOK_SHELLS, parseState, previousName, updateScript, type HookShell } from '../../src/cli/hook-script.ts';
+import { NASTY, WITH_CARRIAGE_RETURN } from './nasty-values.ts';
+
+const FOLDER = mkdtempSync(join(tmpdir(), 'kz-hook-'));
+const FINGERPRINT = 'f'.repeat(64);
+
+afterAll(() => {
+  rmSync(FOLDER, { recursive: true });
+});
+
+const ARGS: Readonly<Record<HookShell, readonly string[]>> = { bash: ['--norc'], zsh: ['-f'], fish: ['--no-config'] };
+
+function isMissing(shell: HookShell): boolean {
+  return spawnSync(shell, ['-c', ':']).error !== undefined;
+}
+
+/** The exported variables after every step, evaluated one after the other as the hook does. */
+function after(shell: HookShell, steps: readonly string[], env: Record<string, string> = {}): Record<string, string>[] {
+  const lines = steps.map((step, index) => {
+    const path = join(FOLDER, `step-${String(index)}`);
+    writeFileSync(path, step);
+    return `${shell === 'fish' ? `cat ${path} | source` : `eval "$(cat ${path})"`}\nenv -0\nprintf 'next\\0'\n`;
+  });
+  const script = join(FOLDER, 'script');
+  writeFileSync(script, lines.join(''));
+  const { stdout, stderr } = spawnSync(shell, [...ARGS[shell], script], {
+    encoding: 'utf8',
+    env: { PATH: process.env.PATH ?? '', LC_ALL: 'C.UTF-8', HOME: FOLDER, ...env },
+    maxBuffer: 1e8,
+  });
+  expect(stderr).toBe('');
+  return stdout
+    .split('next\0')
+    .slice(0, -1)
+    .map((part) =>
+      Object.fromEntries(part.split('\0').map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)])),
+    );
+}
+
+const nothing = parseState('');
+
+describe.each(HOOK_SHELLS)('in %s', (shell) => {
+  const there = it.skipIf(isMissing(shell));
+
+  there('sets every value as it is', () => {
+    const values = Object.values({ ...NASTY, ...WITH_CARRIAGE_RETURN });
+    const variables = values.map((value, index) => ({ name: `V${String(index)}`, value }));
+    const [set = {}] = after(shell, [updateScript(shell, nothing, FINGERPRINT, variables)]);
+    expect(variables.map(({ name }) => set[name])).toEqual(values);
+  });
+
+  there('gives back what was there before, and takes away what was not', () => {
+    const loaded = { from: FINGERPRINT, names: ['A', 'B', 'C'] };
+    const variables = loaded.names.map((name) => ({ name, value: `new ${name}` }));
+    const steps = [updateScript(shell, nothing, FINGERPRINT, variables), updateScript(shell, loaded, 'none', [])];
+    const [inside = {}, outside = {}] = after(shell, steps, { A: "it's $HOME\n\\", B: '' });
+    expect(inside).toMatchObject({ A: 'new A', B: 'new B', C: 'new C', __kz_state: `${FINGERPRINT} A B C` });
+    expect(outside).toMatchObject({ A: "it's $HOME\n\\", B: '', __kz_state: 'none' });
+    expect(outside).not.toHaveProperty('C');
+    expect(Object.keys(outside).filter((name) => name.startsWith('__kz_was'))).toEqual([]);
+  });
+
+  there('remembers the value from before the first folder, not that of the folder before', () => {
+    const first = updateScript(shell, nothing, FINGERPRINT, [{ name: 'A', value: 'one' }]);
+    const second = updateScript(shell, { from: FINGERPRINT, names: ['A'] }, FINGERPRINT, [{ name: 'A', value: 'two' }]);
+    const last = updateScript(shell, { from: FINGERPRINT, names: ['A'] }, 'none', []);
+    expect(after(shell, [first, second, last], { A: 'zero' }).map(({ A }) => A)).toEqual(['one', 'two', 'zero']);
+    expect(after(shell, [first, second, last]).map(({ A }) => A)).toEqual(['one', 'two', undefined]);
+  });
+
+  there('lets a shell that was started inside the folder leave it too', () => {
+    const [inside = {}] = after(shell, [updateScript(shell, nothing, FINGERPRINT, [{ name: 'A', value: 'secret' }])], { A: 'mine' });
+    const state = parseState(inside.__kz_state ?? '');
+    const [left = {}] = after(shell, [updateScript(shell, state, 'none', [])], inside);
+    expect(left.A).toBe('mine');
+    expect(left).not.toHaveProperty(previousName('A'));
+  });
+
+  there('is loaded by a start-up file without a word, also with unset variables as errors', () => {
+    writeFileSync(join(FOLDER, 'kz'), '#!/bin/sh\n', { mode: 0o755 });
+    const strict = { bash: 'set -eu\n', zsh: 'setopt err_exit no_unset\n', fish: '' }[shell];
+    const call = { bash: '_kz_prompt; _kz_prompt', zsh: '_kz_prompt; _kz_hook', fish: '_kz_prompt; _kz_folder' }[shell];
+    const script = join(FOLDER, 'start');
+    writeFileSync(script, `${strict}${HOOK_SCRIPTS[shell]}${call}\necho "end"\n`);
+    const env = { PATH: `${FOLDER}:${process.env.PATH ?? ''}`, HOME: FOLDER };
+    expect(spawnSync(shell, [...ARGS[shell], script], { encoding: 'utf8', env })).toMatchObject({ stdout: 'end\n', stderr: '' });
+  });
+});
+
+describe('bash', () => {
+  const prompt = (before: string): string => {
+    const script = `${before}\n${HOOK_SCRIPTS.bash}${HOOK_SCRIPTS.bash}printf %s "$PROMPT_COMMAND"`;
+    return spawnSync('bash', ['-c', script], { encoding: 'utf8' }).stdout;
+  };
+
+  it('is asked first at every prompt, once, and keeps what was there', () => {
+    expect(prompt('unset PROMPT_COMMAND')).toBe('_kz_prompt');
+    expect(prompt("PROMPT_COMMAND='history -a; other'")).toBe('_kz_prompt;history -a; other');
+  });
+});
+
+describe('the state', () => {
+  it('is read back as it was written', () => {
+    expect(parseState(`${FINGERPRINT} A B_1`)).toEqual({ from: FINGERPRINT, names: ['A', 'B_1'] });
+    expect(parseState('waiting')).toEqual({ from: 'waiting', names: [] });
+    expect(parseState('')).toEqual({ from: '', names: [] });
+  });
+
+  it('takes no name that the hook could not have set', () => {
+    expect(parseState('none PATH LD_PRELOAD $(id) A;id KEYZERO_ENV  OK __proto__').names).toEqual(['OK']);
+  });
+});
