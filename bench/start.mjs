@@ -61,10 +61,10 @@ function prepare() {
     subject('node -e 0', [process.execPath, '-e', '0'], folder, false),
     subject(`dotenvx ${version('@dotenvx/dotenvx')} run -- true`, peer('@dotenvx/dotenvx/src/cli/dotenvx.js'), dotenvx),
     subject(`varlock ${version('varlock')} run -- true`, peer('varlock/bin/cli.js'), varlock),
-    subject('kz run -- true, 5 × env', wrapped(kz), fromEnv),
-    subject('kz run -- true, 5 × store', wrapped(kz), fromStore),
-    subject('same, 5 × env, as from npm', wrapped(fromNpm), fromEnv),
-    subject('same, 5 × store, as from npm', wrapped(fromNpm), fromStore),
+    subject('kz run -- true (env)', wrapped(kz), fromEnv),
+    subject('kz run -- true (store)', wrapped(kz), fromStore),
+    subject('kz run -- true (env), as from npm', wrapped(fromNpm), fromEnv),
+    subject('kz run -- true (store), as from npm', wrapped(fromNpm), fromStore),
   ];
 }
 

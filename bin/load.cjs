@@ -8,8 +8,7 @@ const path = require('node:path');
 
 const folder = path.join(__dirname, '..', 'dist');
 
-exports.load = load;
-exports.cacheFile = cacheFile;
+module.exports = { load, cacheFile };
 
 function load() {
   const name = process.argv[2] === 'run' ? 'run' : 'kz';

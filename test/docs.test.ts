@@ -9,7 +9,7 @@ import { basename, dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
 import { COMMANDS } from '../src/cli/commands.ts';
-import { checkFile } from '../src/config/load.ts';
+import { checkText } from '../src/config/load.ts';
 import { DESCRIPTIONS } from '../src/config/schema-descriptions.ts';
 import { PROVIDERS } from '../src/providers/table.ts';
 import { collect } from './stories/kz.ts';
@@ -19,7 +19,7 @@ const KZ = join(ROOT, 'bin/kz.cjs');
 
 /** What a page's first session finds in its folder. */
 const GIVEN: Readonly<Record<string, Readonly<Record<string, string>>>> = {
-  'README.md': { '.env': `GITHUB_TOKEN=ghp_${'a1B2c3D4e5'.repeat(4).slice(4)}\nLOG_LEVEL=debug\n` },
+  'README.md': { '.env': `GITHUB_TOKEN=ghp_${'a1B2c3D4e5'.repeat(4).slice(4)}\n` },
 };
 
 const PAGES = [
@@ -279,7 +279,7 @@ describe('configuration', () => {
   );
 
   it.each(samples)('$where loads', async ({ where, text }) => {
-    await expect(checkFile({ path: where, text, layer: 'project', how: 'the documentation' })).resolves.toBeUndefined();
+    await expect(checkText(where, text)).resolves.toBeUndefined();
   });
 
   it('has every key on its page', () => {

@@ -1,7 +1,7 @@
 // Reading and writing the user's own config. It holds no value, so unlike kz's own files it keeps the mode that it has (or gets the usual
 // one). Never writes what would not load, nor over what could not be read.
 import { chmodSync, chownSync, readFileSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { checkFile } from '../config/load.ts';
+import { checkText } from '../config/load.ts';
 import { KzError, systemCode } from '../core/errors.ts';
 import { uniqueSuffix, writeError } from '../core/private-file.ts';
 
@@ -31,7 +31,7 @@ export async function writeConfig(path: string, text: string): Promise<void> {
 
 async function problemIn(path: string, text: string): Promise<KzError | undefined> {
   try {
-    await checkFile({ path, text, layer: 'project', how: 'to be written' });
+    await checkText(path, text);
     return undefined;
   } catch (error) {
     if (error instanceof KzError) return error;

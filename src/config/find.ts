@@ -1,5 +1,5 @@
-// Which files make up the configuration, and why. Refuses a file found by walking up that somebody else could have planted.
-import { statSync } from 'node:fs';
+// Which files make up the configuration, and why, and which of them somebody else could have planted.
+import { lstatSync, statSync, type Stats } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { KzError, systemCode } from '../core/errors.ts';
@@ -14,6 +14,8 @@ export interface FoundFile {
   readonly layer: Layer;
   /** How it was found, for people: `--config`, `KEYZERO_CONFIG`, `walking up from /home/me/app`. */
   readonly how: string;
+  /** Nobody named it: `refusePlanted` has a say before it is read. */
+  readonly walkedTo: boolean;
 }
 
 export interface FindOptions {
@@ -40,7 +42,7 @@ export function userDirectory(env: Readonly<Record<string, string | undefined>>)
 
 /**
  * `--config` > `KEYZERO_CONFIG` > `CLAUDE_PROJECT_DIR` > the working directory; the last two walk up to the root.
- * Throws `config-not-found` when a file that was named does not exist, `config-untrusted` for a planted one.
+ * Throws `config-not-found` when a file that was named does not exist.
  */
 export function findConfig(options: FindOptions): FindResult {
   const searched: string[] = [];
@@ -48,12 +50,12 @@ export function findConfig(options: FindOptions): FindResult {
   const project = findProject(options, searched);
   searched.push(user);
   const files: FoundFile[] = [];
-  if (isFile(user)) files.push({ path: user, layer: 'user', how: 'user configuration' });
+  if (isFile(user)) files.push({ path: user, layer: 'user', how: 'user configuration', walkedTo: false });
   if (project !== undefined) {
     files.push(project);
     const local = join(dirname(project.path), LOCAL_FILE);
     if (project.path.endsWith(`/${PROJECT_FILE}`) && isFile(local))
-      files.push({ path: local, layer: 'local', how: `beside ${project.path}` });
+      files.push({ path: local, layer: 'local', how: `beside ${project.path}`, walkedTo: project.walkedTo });
   }
   return { files, searched };
 }
@@ -66,17 +68,16 @@ function findProject(options: FindOptions, searched: string[]): FoundFile | unde
   for (const place of places) {
     const found = walkUp(place, searched);
     if (found === undefined) continue;
-    refuseUntrusted(found);
-    return { path: found, layer: 'project', how: `walking up from ${place}` };
+    return { path: found, layer: 'project', how: `walking up from ${place}`, walkedTo: true };
   }
   return undefined;
 }
 
 function namedFile(named: string, how: string, cwd: string): FoundFile {
   const path = resolve(cwd, named);
-  if (isFile(path)) return { path, layer: 'project', how };
+  if (isFile(path)) return { path, layer: 'project', how, walkedTo: false };
   const inside = join(path, PROJECT_FILE);
-  if (isFile(inside)) return { path: inside, layer: 'project', how };
+  if (isFile(inside)) return { path: inside, layer: 'project', how, walkedTo: false };
   throw new KzError('config-not-found', `${how} names ${path}, which is not there`, {
     hint: 'check the path, or run `kz init` to write one',
   });
@@ -103,15 +104,16 @@ function isFile(path: string): boolean {
 
 /**
  * A config decides which programs run (`exec`) and where secrets go, so one that another user could write, found in a shared folder such
- * as /tmp by walking up, is an attack and not a config. Root is not asked: in containers its files belong to somebody else all the time.
+ * as /tmp by walking up, is an attack and not a config. `opened` is the state of the file that will be read; a symbolic link is as good as
+ * who made it. Root is not asked: in containers its files belong to somebody else all the time. Throws `config-untrusted`.
  */
-function refuseUntrusted(path: string): void {
-  const uid = process.getuid?.();
+export function refusePlanted(path: string, opened: Stats, uid = process.getuid?.()): void {
   if (uid === undefined || uid === 0) return;
-  const stat = statSync(path);
   const hint = `if you trust it, name it: --config ${path}`;
-  if (stat.uid !== uid && stat.uid !== 0) throw new KzError('config-untrusted', `${path} belongs to another user`, { hint });
-  if ((stat.mode & 0o002) !== 0) {
+  const owners = [opened.uid, lstatSync(path).uid];
+  if (owners.some((owner) => owner !== uid && owner !== 0))
+    throw new KzError('config-untrusted', `${path} belongs to another user`, { hint });
+  if ((opened.mode & 0o002) !== 0) {
     throw new KzError('config-untrusted', `${path} can be written by anybody`, { hint: `run \`chmod o-w ${path}\`, or ${hint}` });
   }
 }

@@ -1,6 +1,6 @@
 // From files to one configuration: read, check, layer, and remember where each value came from. Absent is not invalid, and invalid never
 // falls back: every problem in every file is collected and thrown at once.
-import { readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { parse, TomlError } from 'smol-toml';
 import * as z from 'zod/mini';
@@ -8,7 +8,7 @@ import { KzError, systemCode } from '../core/errors.ts';
 import { absolutePath } from '../core/home-path.ts';
 import { suggest } from '../core/suggest.ts';
 import { chooseEnvironment, type Environment } from './environment.ts';
-import { findConfig, type FindOptions, type FoundFile } from './find.ts';
+import { findConfig, refusePlanted, type FindOptions, type FoundFile } from './find.ts';
 import { describeIssue, type Issue } from './issues.ts';
 import { canonicalProvider, type ProviderName } from './provider-names.ts';
 import {
@@ -70,7 +70,7 @@ interface ParsedFile {
 export async function loadConfig(options: LoadOptions): Promise<Config> {
   const { files: found, searched } = findConfig(options);
   const problems: Problem[] = [];
-  const parsed = found.map((file) => parseFile({ ...file, text: readText(file.path) }, problems)).filter((file) => file !== undefined);
+  const parsed = found.map((file) => parseFile({ ...file, text: readText(file) }, problems)).filter((file) => file !== undefined);
   if (problems.length > 0) throw await placed(problems);
   if (!parsed.some((file) => file.source.layer === 'project' || declaresSecrets(file))) throw notFound(searched);
   const environments = [...new Set(parsed.flatMap((file) => [...file.environments.keys()]))];
@@ -85,9 +85,9 @@ export async function loadConfig(options: LoadOptions): Promise<Config> {
 }
 
 /** Throws what `loadConfig` would throw for this one file: an edit is checked before it is written. */
-export async function checkFile(source: SourceFile): Promise<void> {
+export async function checkText(path: string, text: string): Promise<void> {
   const problems: Problem[] = [];
-  parseFile(source, problems);
+  parseFile({ path, text, layer: 'project', how: 'to be written', walkedTo: false }, problems);
   if (problems.length > 0) throw await placed(problems);
 }
 
@@ -135,10 +135,17 @@ function parseFile(source: SourceFile, problems: Problem[]): ParsedFile | undefi
   return { source, base, environments };
 }
 
-function readText(path: string): string {
+function readText({ path, walkedTo }: FoundFile): string {
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(path));
+    const descriptor = openSync(path, 'r');
+    try {
+      if (walkedTo) refusePlanted(path, fstatSync(descriptor));
+      return new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(descriptor));
+    } finally {
+      closeSync(descriptor);
+    }
   } catch (error) {
+    if (error instanceof KzError) throw error;
     const reason = error instanceof TypeError ? 'it is not UTF-8 text' : (systemCode(error) ?? 'unknown error');
     throw new KzError('config-unreadable', `cannot read ${path}: ${reason}`, { cause: error });
   }

@@ -49,6 +49,13 @@ export function dearmor(file: Uint8Array): Uint8Array {
   return bytes;
 }
 
+/** How many can read the file, by its header, which says nothing else about them. Throws a plain Error for a file that is none. */
+export function readerCount(file: Uint8Array): number {
+  const { stanzas } = parseHeader(Buffer.from(isArmored(file) ? dearmor(file) : file));
+  // Programs may add recipients that are none, so that others learn to skip what they do not know.
+  return stanzas.filter(({ type }) => !type.endsWith('-grease')).length;
+}
+
 interface Stanza {
   readonly type: string;
   readonly args: readonly string[];

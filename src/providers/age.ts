@@ -2,14 +2,14 @@
 // could not decrypt, and never guesses who may read a file that others wrote.
 import { constants } from 'node:fs';
 import { readFile, unlink } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { ProviderOptions } from '../config/schema.ts';
 import { KzError, systemCode } from '../core/errors.ts';
 import { withFileLock } from '../core/file-lock.ts';
 import { absolutePath, shortPath } from '../core/home-path.ts';
 import { readPrivateFile, writeError, writePrivateFile } from '../core/private-file.ts';
 import { Secret } from '../core/secret.ts';
-import { isArmored } from './age-decrypt.ts';
+import { isArmored, readerCount } from './age-decrypt.ts';
 import { decryptFile, encryptFile, parseIdentities, recipientOf } from './age-file.ts';
 import { documentFormat, parseDocument, selectKey, type Document } from './document.ts';
 import type { DocumentText } from './edit-document.ts';
@@ -30,7 +30,7 @@ export function openAge(options: AgeOptions, context: ProviderContext): Provider
       const change = async (): Promise<void> => {
         const file = await readSealed(target);
         const { armored, text } = file === undefined ? NEW_FILE : await unseal(file, target, settings);
-        const recipients = await recipientsFor(target, file !== undefined, settings);
+        const recipients = await recipientsFor(target, file, settings);
         const edited = await withValue(documentText(target, text), target.key, secret);
         await writePrivateFile(target.path, await encryptFile(Buffer.from(edited), { recipients, armored }));
       };
@@ -53,7 +53,7 @@ export function openAge(options: AgeOptions, context: ProviderContext): Provider
         const { removeKey } = await import('./edit-document.ts');
         const edited = await removeKey(documentText(target, text), target.key);
         if (edited === undefined) return false;
-        const recipients = await recipientsFor(target, true, settings);
+        const recipients = await recipientsFor(target, file, settings);
         await writePrivateFile(target.path, await encryptFile(Buffer.from(edited), { recipients, armored }));
         return true;
       };
@@ -189,15 +189,18 @@ function readIdentities(label: string, { options, context }: Settings): Identiti
   const bytes = readPrivateFile(path);
   if (bytes !== undefined) return { identities: parseIdentities(Buffer.from(bytes).toString('utf8'), source), source };
   throw new KzError('provider-locked', `no age identity for ${label}: ${source} does not exist`, {
-    hint: `run \`age-keygen -o ${source}\`, or set KEYZERO_AGE_IDENTITY to the file that has it`,
+    hint: `run \`mkdir -p ${dirname(source)} && age-keygen -o ${source}\`, or set KEYZERO_AGE_IDENTITY to the file that has it`,
   });
 }
 
-/** Ourselves, and whom the config names. Of a file that others read too, the header does not say who they are. */
-async function recipientsFor({ label }: Target, exists: boolean, settings: Settings): Promise<readonly string[]> {
+/**
+ * Ourselves, and whom the config names. Who reads an existing file its header does not say, only how many do: of one reader, who could
+ * decrypt it just now, we know that it is us.
+ */
+async function recipientsFor({ label }: Target, file: Uint8Array | undefined, settings: Settings): Promise<readonly string[]> {
   const configured = settings.options.recipients ?? [];
-  if (exists && configured.length === 0) {
-    throw new KzError('config-invalid', `cannot tell to whom ${label} is to be encrypted: no recipients are configured`, {
+  if (file !== undefined && configured.length === 0 && readerCount(file) > 1) {
+    throw new KzError('config-invalid', `${label} has other readers, and no recipients are configured to encrypt it to`, {
       hint: 'set `recipients = ["age1…"]` in [providers.age]',
     });
   }

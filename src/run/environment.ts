@@ -28,6 +28,9 @@ const ESSENTIAL = ['PATH', 'HOME', 'USER', 'LOGNAME', 'SHELL', 'TERM', 'LANG', '
 /** Keys to kz's own stores. Who holds one can read every secret, also those that this config does not give the child. */
 const SECRET_ZERO = ['KEYZERO_PASSPHRASE', 'KEYZERO_AGE_KEY'];
 
+/** Where the shell hook keeps what it replaced: other values of variables that this config may not give the child. */
+const HOOK_PREFIX = '__kz_';
+
 /** Linux: MAX_ARG_STRLEN, the longest `NAME=value` that execve(2) takes, with its final NUL. macOS takes more; a config is for both. */
 const LONGEST_VARIABLE = 131_072;
 
@@ -47,7 +50,7 @@ export function childEnvironment(parent: Variables, plan: EnvironmentPlan): Chil
 }
 
 function inherits(name: string, plan: EnvironmentPlan): boolean {
-  if (plan.declared.includes(name)) return false;
+  if (plan.declared.includes(name) || name.startsWith(HOOK_PREFIX)) return false;
   if (plan.keep.includes(name)) return true;
   if (SECRET_ZERO.includes(name)) return false;
   return !plan.clean || ESSENTIAL.includes(name);

@@ -1,7 +1,8 @@
-import { chmodSync, mkdirSync } from 'node:fs';
+import { chmodSync, lstatSync, mkdirSync, statSync, symlinkSync, type Stats } from 'node:fs';
 import { join } from 'node:path';
-import { expect, it } from 'vitest';
-import { findConfig, userDirectory } from '../../src/config/find.ts';
+import { describe, expect, it } from 'vitest';
+import { findConfig, refusePlanted, userDirectory } from '../../src/config/find.ts';
+import { KzError } from '../../src/core/errors.ts';
 import { ENTRY, Project } from './project.ts';
 
 const TEXT = `[secrets]\nA = ${ENTRY}`;
@@ -40,10 +41,50 @@ it('says which name led to a file that is not there', async () => {
   expect((await project.problems({ explicit: 'gone.toml' }))[0]).toContain('--config names');
 });
 
-it.skipIf(process.getuid?.() === 0)('refuses a config that anybody can write (not asked of root)', async () => {
-  const project = new Project({ '.keyzero.toml': TEXT });
-  chmodSync(join(project.folder, '.keyzero.toml'), 0o666);
-  expect((await project.problems())[0]).toContain('can be written by anybody');
+describe('a config that was walked to', () => {
+  const ME = 1000;
+  const stats = (uid: number, mode = 0o100644) => Object.assign(statSync('/'), { uid, mode });
+  const problem = (path: string, opened: Stats, uid = ME): string | undefined => {
+    try {
+      refusePlanted(path, opened, uid);
+      return undefined;
+    } catch (error) {
+      return error instanceof KzError ? error.message : String(error);
+    }
+  };
+
+  it('is mine, or the system’s', () => {
+    expect(problem('/', stats(ME))).toBeUndefined();
+    expect(problem('/', stats(0))).toBeUndefined();
+  });
+
+  it('is refused when it is another user’s, or anybody’s to write', () => {
+    expect(problem('/', stats(1001))).toContain('belongs to another user');
+    expect(problem('/', stats(ME, 0o100666))).toContain('can be written by anybody');
+  });
+
+  it('is refused when another user made the symbolic link that leads to it', () => {
+    const project = new Project({ 'mine.toml': TEXT });
+    const link = join(project.folder, '.keyzero.toml');
+    symlinkSync(join(project.folder, 'mine.toml'), link);
+    const maker = lstatSync(link).uid;
+    // Whoever runs the test made the link; to everybody else but root it is another user’s.
+    expect(problem(link, stats(maker + 1), maker + 1)).toBe(maker === 0 ? undefined : `${link} belongs to another user`);
+    expect(problem(link, stats(maker), maker)).toBeUndefined();
+  });
+
+  it('is not asked about for root, nor when it was named', async () => {
+    expect(problem('/', stats(1001), 0)).toBeUndefined();
+    const project = new Project({ '.keyzero.toml': TEXT });
+    chmodSync(join(project.folder, '.keyzero.toml'), 0o666);
+    expect(await project.problems({ explicit: '.keyzero.toml' })).toEqual([]);
+  });
+
+  it.skipIf(process.getuid?.() === 0)('brings its local file under the same rule (not asked of root)', async () => {
+    const project = new Project({ '.keyzero.toml': TEXT, '.keyzero.local.toml': TEXT });
+    chmodSync(join(project.folder, '.keyzero.local.toml'), 0o666);
+    expect((await project.problems())[0]).toContain('.keyzero.local.toml can be written by anybody');
+  });
 });
 
 it('ignores a relative XDG_CONFIG_HOME, as the specification says', () => {

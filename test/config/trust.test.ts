@@ -27,7 +27,7 @@ afterEach(() => {
 });
 
 function file(path: string, text = '[secrets]\n', layer: Layer = 'project'): SourceFile {
-  return { path, text, layer, how: 'walking up' };
+  return { path, text, layer, how: 'walking up', walkedTo: true };
 }
 
 const PROJECT = file('/app/.keyzero.toml');

@@ -63,6 +63,14 @@ describe('put', () => {
     expect(readFileSync(join(at.repository, 'a.env.age'))).toEqual(before);
   });
 
+  it.each(['a.env.age', 'b.json.age'])('changes %s again and again when nobody else reads it', async (name) => {
+    for (const key of ['A', 'B', 'C']) await at.put({}, `${name}#${key}`, `${CANARY}-${key}`);
+    expect(await at.unseal(name)).toContain(`${CANARY}-C`);
+    await at.seal(name, name.endsWith('json.age') ? '{"A":"1"}' : 'A=1\n', [at.own.recipient]);
+    await at.put({}, `${name}#A`, CANARY);
+    expect(await at.unseal(name)).toContain(CANARY);
+  });
+
   it('writes to ourselves once, also when the config names us', async () => {
     await at.put({ options: { recipients: [at.own.recipient, at.other.recipient] } }, 'a.env.age#A', CANARY);
     const header = armor.decode(readFileSync(join(at.repository, 'a.env.age'), 'utf8'));

@@ -30,6 +30,10 @@ it('does not pass on the keys to kz’s own stores unless they are named', () =>
   expect(build(parent, { keep: ['KEYZERO_PASSPHRASE'] }).variables).toEqual({ KEYZERO_PASSPHRASE: 'p', KEYZERO_ENV: 'e' });
 });
 
+it('does not pass on what the shell hook put aside', () => {
+  expect(build({ __kz_was_TOKEN: 'old', __kz_state: 'x', B: 'b' }).variables).toEqual({ B: 'b' });
+});
+
 it('refuses a value that execve would refuse, by name', () => {
   const long = new Secret('x'.repeat(131_072));
   expect(() => build({}, { secrets: new Map([['BIG', long]]) })).toThrow('BIG is too long');

@@ -5,8 +5,9 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport, type StdioServerParameters } from '@modelcontextprotocol/sdk/client/stdio.js';
-import { descendants, statFields } from '../../src/run/process-tree.ts';
+import { descendants } from '../../src/run/process-tree.ts';
 import { KZ, type Story } from './kz.ts';
+import { waitUntilGone } from './processes.ts';
 
 export interface ServerEntry {
   readonly command: string;
@@ -70,7 +71,7 @@ export class Session {
     const start = performance.now();
     await this.client.close();
     const closedMs = performance.now() - start;
-    await gone(tree);
+    await waitUntilGone(tree);
     return { closedMs, goneMs: performance.now() - start };
   }
 
@@ -89,21 +90,3 @@ export class Session {
 }
 
 export const PACKAGES = fileURLToPath(new URL('../../node_modules/', import.meta.url));
-
-/** Polls: none of the processes is a child of ours, so nothing reports their end. Throws after five seconds. */
-export async function gone(pids: readonly number[]): Promise<void> {
-  const deadline = Date.now() + 5000;
-  while (pids.some(isAlive)) {
-    if (Date.now() > deadline) throw new Error(`still alive: ${pids.filter(isAlive).join(', ')}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-  } catch {
-    return false;
-  }
-  return process.platform !== 'linux' || !['Z', undefined].includes(statFields(pid)[0]);
-}

@@ -48,7 +48,7 @@ async function add(givenName: string | undefined, flags: AddFlags): Promise<void
   const { removeSecret, setSecret } = await import('../../config/edit.ts');
   const name = givenName ?? (await missing('Variable name:', 'the variable’s name'));
   const problem = nameProblem(name);
-  if (problem !== undefined) throw new KzError('usage', `${name} ${problem}`);
+  if (problem !== undefined) throw new KzError('usage', `${/^\w+$/.test(name) ? name : JSON.stringify(name)} ${problem}`);
   const address = { name, environment: flags.env };
   if (flags.force !== true && removeSecret(before, address) !== undefined) {
     throw new KzError('usage', `${name} is already declared in ${placeOf(path, flags)}`, { hint: 'add --force to replace the entry' });
