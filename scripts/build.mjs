@@ -33,11 +33,14 @@ const common = {
   outExtension: { '.js': '.cjs' },
 };
 
-/** @type {import('esbuild').Plugin} */
+/**
+ * bin/load.cjs gives its own `require` to the bundles, so paths start there.
+ * @type {import('esbuild').Plugin}
+ */
 const lazyLibraries = {
   name: 'lazy-libraries',
   setup(setup) {
-    setup.onResolve({ filter: new RegExp(`^(${LAZY.join('|')})$`) }, ({ path }) => ({ path: `./${path}.cjs`, external: true }));
+    setup.onResolve({ filter: new RegExp(`^(${LAZY.join('|')})$`) }, ({ path }) => ({ path: `../dist/${path}.cjs`, external: true }));
   },
 };
 

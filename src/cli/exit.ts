@@ -2,8 +2,7 @@
 import { closeSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import type { ChildEnd } from '../run/child-tree.ts';
-
-const STOPS = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT'] as const satisfies NodeJS.Signals[];
+import type { Signals } from '../run/signals.ts';
 
 /** What was interrupted has this long to end the programs that it started. */
 const CLEANUP_MS = 1500;
@@ -31,17 +30,19 @@ export class Interrupted extends Error {
   }
 }
 
-/** Aborts `action` when kz is asked to stop or `outer` is aborted, and throws `Interrupted` in the first case once it has settled. */
-export async function interruptible<T>(outer: AbortSignal, action: (signal: AbortSignal) => Promise<T>): Promise<T> {
+/**
+ * Aborts `action` when a signal arrives or `outer` is aborted, and throws `Interrupted` in the first case once it has settled. Afterwards the
+ * signals are held.
+ */
+export async function interruptible<T>(signals: Signals, outer: AbortSignal, action: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();
-  const stop = (signal: NodeJS.Signals): void => {
-    controller.abort(new Interrupted(signal));
-  };
   const expire = (): void => {
     controller.abort(outer.reason);
   };
   outer.addEventListener('abort', expire, { once: true });
-  for (const signal of STOPS) process.on(signal, stop);
+  signals.deliverTo((signal) => {
+    controller.abort(new Interrupted(signal));
+  });
   try {
     const result = await action(controller.signal);
     refuseInterrupted(controller.signal);
@@ -50,7 +51,7 @@ export async function interruptible<T>(outer: AbortSignal, action: (signal: Abor
     refuseInterrupted(controller.signal);
     throw error;
   } finally {
-    for (const signal of STOPS) process.off(signal, stop);
+    signals.hold();
     outer.removeEventListener('abort', expire);
   }
 }
@@ -96,10 +97,9 @@ function leaveNoCore(): void {
   }
 }
 
-/** Node ignores PIPE and XFSZ and opens its debugger on USR1. Taking a listener away leaves the system's own action behind. */
+/** Node ignores PIPE and XFSZ and opens its debugger on USR1. Taking the last listener away leaves the system's own action behind. */
 export function useDefaultAction(signal: NodeJS.Signals): void {
   if (signal === 'SIGKILL' || signal === 'SIGSTOP') return;
-  const listener = (): void => undefined;
-  process.on(signal, listener);
-  process.off(signal, listener);
+  process.on(signal, () => undefined);
+  process.removeAllListeners(signal);
 }

@@ -115,13 +115,19 @@ async function valueOf(declaration: Declaration, outcome: Outcome): Promise<stri
   return undefined;
 }
 
-function absent({ name, provider, ref }: Declaration, outcome: Outcome): KzError {
-  const hint = provider === 'env' ? `set ${ref} in the environment that starts kz` : (hintOf(outcome) ?? `run \`kz put ${name}\``);
-  return new KzError('secret-missing', `${name} is missing (provider: ${provider}, ref: ${ref})`, { hint });
+function absent(declaration: Declaration, outcome: Outcome): KzError {
+  const { name, provider, ref, json_key: key } = declaration;
+  const field = outcome.ok && key !== undefined ? `, which has no ${JSON.stringify(key)}` : '';
+  return new KzError('secret-missing', `${name} is missing (provider: ${provider}, ref: ${ref})${field}`, {
+    hint: howToMend(declaration, outcome),
+  });
 }
 
-function hintOf(outcome: Outcome): string | undefined {
-  return outcome.ok ? undefined : outcome.error.hint;
+function howToMend({ name, provider, ref, json_key: key, template }: Declaration, outcome: Outcome): string {
+  if (provider === 'env') return `set ${ref} in the environment that starts kz`;
+  if (!outcome.ok && outcome.error.hint !== undefined) return outcome.error.hint;
+  // What `kz put` would refuse.
+  return key === undefined && template === undefined ? `run \`kz put ${name}\`` : `store the whole document as ${provider} ${ref}`;
 }
 
 function empty({ name, provider, ref }: Declaration): KzError {
@@ -153,7 +159,9 @@ async function fromDocument(declaration: DocumentDeclaration, { outcome, tookMs 
   const label = `${provider} ${ref}`;
   try {
     if (!outcome.ok) {
-      if (outcome.error.code === 'secret-missing' && required === false) return [];
+      if (outcome.error.code === 'secret-missing' && required === false) {
+        return documentNames(declaration).map((name) => ({ ...common, name, state: 'absent' }));
+      }
       throw outcome.error;
     }
     const text = outcome.secret.reveal();

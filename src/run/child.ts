@@ -5,6 +5,7 @@ import { statSync, type Stats } from 'node:fs';
 import { join } from 'node:path';
 import { KzError, systemCode } from '../core/errors.ts';
 import { ChildTree, hasControllingTerminal, type ChildEnd, type StartedChild } from './child-tree.ts';
+import type { Signals } from './signals.ts';
 
 export interface ChildOptions {
   readonly env: Readonly<Record<string, string>>;
@@ -12,31 +13,20 @@ export interface ChildOptions {
   readonly descriptors: readonly number[];
   /** Milliseconds between the first TERM and KILL. MCP clients give two seconds before they KILL kz itself. */
   readonly graceMs: number;
+  /** Held, or not delivered to anybody yet. */
+  readonly signals: Signals;
 }
-
-const FORWARDED = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const satisfies NodeJS.Signals[];
 
 /** Resolves when the child has ended. Throws `command-not-found`, `command-not-executable` or `start-failed`. */
 export async function runChild(command: readonly [string, ...string[]], options: ChildOptions): Promise<ChildEnd> {
+  const { signals, graceMs } = options;
   const ownGroup = !hasControllingTerminal();
-  // The handlers come before the spawn: a signal between the two would kill kz alone, and a child inherits ignored signals.
-  const pending: NodeJS.Signals[] = [];
-  let onSignal = (signal: NodeJS.Signals): void => void pending.push(signal);
-  const handler = (signal: NodeJS.Signals): void => {
-    onSignal(signal);
-  };
-  for (const signal of FORWARDED) process.on(signal, handler);
-  try {
-    const child = await start(command, options, ownGroup);
-    const tree = new ChildTree(child, { ownGroup, graceMs: options.graceMs });
-    onSignal = (signal) => {
-      tree.deliver(signal);
-    };
-    for (const signal of pending) tree.deliver(signal);
-    return await tree.ended();
-  } finally {
-    for (const signal of FORWARDED) process.off(signal, handler);
-  }
+  const child = await start(command, options, ownGroup);
+  const tree = new ChildTree(child, { ownGroup, graceMs });
+  signals.deliverTo((signal) => {
+    tree.deliver(signal);
+  });
+  return tree.ended();
 }
 
 function start(command: readonly [string, ...string[]], options: ChildOptions, ownGroup: boolean): Promise<StartedChild> {

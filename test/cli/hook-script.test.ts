@@ -3,12 +3,17 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { HOOK_SCRIPTS, HOOK_SHELLS, parseState, previousName, updateScript, type HookShell } from '../../src/cli/hook-script.ts';
 import { NASTY, WITH_CARRIAGE_RETURN } from './nasty-values.ts';
 
 const FOLDER = mkdtempSync(join(tmpdir(), 'kz-hook-'));
 const FINGERPRINT = 'f'.repeat(64);
+
+beforeAll(() => {
+  // A kz that has nothing to say.
+  writeFileSync(join(FOLDER, 'kz'), '#!/bin/sh\n', { mode: 0o755 });
+});
 
 afterAll(() => {
   rmSync(FOLDER, { recursive: true });
@@ -83,7 +88,6 @@ describe.each(HOOK_SHELLS)('in %s', (shell) => {
   });
 
   there('is loaded by a start-up file without a word, also with unset variables as errors', () => {
-    writeFileSync(join(FOLDER, 'kz'), '#!/bin/sh\n', { mode: 0o755 });
     const strict = { bash: 'set -eu\n', zsh: 'setopt err_exit no_unset\n', fish: '' }[shell];
     const call = { bash: '_kz_prompt; _kz_prompt', zsh: '_kz_prompt; _kz_hook', fish: '_kz_prompt; _kz_folder' }[shell];
     const script = join(FOLDER, 'start');
@@ -102,6 +106,12 @@ describe('bash', () => {
   it('is asked first at every prompt, once, and keeps what was there', () => {
     expect(prompt('unset PROMPT_COMMAND')).toBe('_kz_prompt');
     expect(prompt("PROMPT_COMMAND='history -a; other'")).toBe('_kz_prompt;history -a; other');
+  });
+
+  it('leaves the status of the last command to what is asked after it', () => {
+    const script = `${HOOK_SCRIPTS.bash}sh -c 'exit 7'\n_kz_prompt\necho "$?"\nsh -c 'exit 8'\n_kz_prompt\necho "$?"\n`;
+    const { stdout } = spawnSync('bash', ['-c', script], { encoding: 'utf8', env: { PATH: `${FOLDER}:${process.env.PATH ?? ''}` } });
+    expect(stdout).toBe('7\n8\n');
   });
 });
 

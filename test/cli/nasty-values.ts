@@ -42,7 +42,7 @@ export const NASTY: Readonly<Record<string, string>> = {
   'umlauts and Greek': 'Größe Ωμέγα',
   emoji: '🔑👩‍👩‍👧‍👦 é',
   'Unicode spaces around': '\u00A0both\u2003',
-  'Unicode line breaks': 'a\u2028b\u2029c\u0085d',
+  'Unicode line breaks': 'a \u2028 b\u2029c \u0085d',
   'a byte order mark inside': 'a\uFEFFb',
   'control characters': 'a\u0001b\u001Bc\u007Fd\u009Fe',
   'YAML’s words': 'true',

@@ -148,7 +148,7 @@ describe('documents', () => {
 
   it('that are not there fail for every name they would give, unless optional', async () => {
     expect(await resolve(document('keys = ["A", "B"]'), { X: 'x' })).toEqual({ OWN: 'x', A: 'secret-missing', B: 'secret-missing' });
-    expect(await resolve(document('keys = ["A"]\nrequired = false'), { X: 'x' })).toEqual({ OWN: 'x' });
+    expect(await resolve(document('keys = ["A"]\nrequired = false'), { X: 'x' })).toEqual({ OWN: 'x', A: '(absent)' });
   });
 
   it('may be dotenv, YAML or TOML, by their name', async () => {

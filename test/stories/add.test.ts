@@ -132,7 +132,10 @@ describe('kz add refuses', () => {
     ['1A', 'is not a variable name (letters, digits and _, not starting with a digit)'],
     ['', 'is not a variable name (letters, digits and _, not starting with a digit)'],
   ])('the name %j', async (name, problem) => {
-    expect(await add(name, '-p', 'store', '-r', 'x')).toMatchObject({ code: 2, stderr: `kz: error: ${/^\w+$/.test(name) ? name : JSON.stringify(name)} ${problem}\n` });
+    expect(await add(name, '-p', 'store', '-r', 'x')).toMatchObject({
+      code: 2,
+      stderr: `kz: error: ${/^\w+$/.test(name) ? name : JSON.stringify(name)} ${problem}\n`,
+    });
   });
 
   it('a provider that it does not know, with the one that was meant', async () => {

@@ -88,6 +88,10 @@ describe('[[secrets_from]]', () => {
       '[[secrets_from]]\nprovider = "file"\nref = "gone.json"\nrequired = false\n[secrets]\nA = { provider = "env", ref = "SOURCE" }\n',
     );
     expect(await exported([], { SOURCE: 'a' })).toEqual({ A: 'a' });
+    story.config('[[secrets_from]]\nprovider = "file"\nref = "gone.json"\nkeys = ["A"]\nrequired = false\n');
+    expect(await exported(['--only', 'A'])).toEqual({});
+    expect((await story.kz(['status'])).stdout).toMatch(/^A +absent/m);
+    expect((await story.kz(['get', 'A'])).stderr).toBe('kz: error: A is optional and has no value\n');
     story.config('[[secrets_from]]\nprovider = "file"\nref = "gone.json"\nkeys = ["A"]\n');
     expect(await refused()).toContain('A: file "gone.json" does not exist');
   });
@@ -136,9 +140,16 @@ NO_BASE64 = { provider = "env", ref = "TEXT", encoding = "base64" }
 `);
     const stderr = await refused([], { DOCUMENT: JSON.stringify({ user: story.canary() }), TEXT: `%${story.canary()}` });
     expect(stderr).toContain('TEMPLATE: the provider returned no field "gone" for its template');
-    expect(stderr).toContain('FIELD is missing (provider: env, ref: DOCUMENT)');
+    expect(stderr).toContain('FIELD is missing (provider: env, ref: DOCUMENT), which has no "gone"');
     expect(stderr).toContain('NO_JSON (ref: TEXT) is not valid JSON');
     expect(stderr).toContain('NO_BASE64 is not base64, as its encoding says');
+  });
+
+  it('does not propose to put what kz put would refuse', async () => {
+    story.config('[secrets]\nFIELD = { provider = "store", ref = "document", json_key = "a" }\n');
+    expect(await refused()).toBe(
+      'kz: error: FIELD is missing (provider: store, ref: document)\nkz: hint: store the whole document as store document\n',
+    );
   });
 
   it('has a default for what is missing or empty, and may be optional', async () => {

@@ -175,7 +175,9 @@ OTHER = { provider = "age", ref = "secrets.env.age#OTHER" }
       });
     }
     rmSync(join(story.home, '.config/keyzero/age.txt'));
-    expect((await story.kz(['get', 'TOKEN'])).stderr).toContain('kz: hint: run `age-keygen -o ~/.config/keyzero/age.txt`');
+    expect((await story.kz(['get', 'TOKEN'])).stderr).toContain(
+      'kz: hint: run `mkdir -p ~/.config/keyzero && age-keygen -o ~/.config/keyzero/age.txt`',
+    );
     expect(readFileSync(path)).toEqual(before);
   });
 });

@@ -3,8 +3,10 @@ import { Option, type Command } from 'commander';
 import { KzError } from '../../core/errors.ts';
 import type { Resolved } from '../../providers/secrets.ts';
 import { runChild } from '../../run/child.ts';
+import type { ChildEnvironment } from '../../run/environment.ts';
 import { inheritedDescriptors } from '../../run/inherited-descriptors.ts';
-import { prepare, type Prepared } from '../../run/prepare.ts';
+import { prepare } from '../../run/prepare.ts';
+import { Signals } from '../../run/signals.ts';
 import { interruptible, mirror } from '../exit.ts';
 import {
   durationArgument,
@@ -56,22 +58,26 @@ async function run(words: string[], flags: RunFlags): Promise<void> {
     });
   }
   const descriptors = inheritedDescriptors();
-  const { config, access } = await openConfig(flags);
-  const options = { only: flags.only, clean: flags.cleanEnv ?? false, keep: flags.keepEnv ?? [] };
-  const prepared = await withDeadline(flags, (deadline) => interruptible(deadline, (signal) => prepare(config, options, access, signal)));
-  report(
-    config.files.map((file) => `${file.path} (${file.how})`),
-    prepared,
-  );
-  const env = prepared.environment.variables;
-  mirror(await runChild([program, ...args], { env, descriptors, graceMs: flags.grace }));
+  const signals = new Signals();
+  try {
+    const { variables: env } = await prepared(flags, signals);
+    mirror(await runChild([program, ...args], { env, descriptors, graceMs: flags.grace, signals }));
+  } finally {
+    signals.close();
+  }
 }
 
-function report(files: readonly string[], { secrets, environment }: Prepared): void {
-  for (const file of files) detail(`config ${file}`);
+async function prepared(flags: RunFlags, signals: Signals): Promise<ChildEnvironment> {
+  const { config, access } = await openConfig(flags);
+  const options = { only: flags.only, clean: flags.cleanEnv ?? false, keep: flags.keepEnv ?? [] };
+  const { secrets, environment } = await withDeadline(flags, (deadline) =>
+    interruptible(signals, deadline, (signal) => prepare(config, options, access, signal)),
+  );
+  for (const { path, how } of config.files) detail(`config ${path} (${how})`);
   for (const secret of secrets) detail(summary(secret));
   if (environment.replaced.length > 0) detail(`replaced inherited: ${environment.replaced.join(', ')}`);
   if (environment.removed.length > 0) detail(`not passed on: ${environment.removed.join(', ')}`);
+  return environment;
 }
 
 function summary(secret: Resolved): string {
