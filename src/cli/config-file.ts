@@ -51,7 +51,8 @@ function replace(target: string, text: string): void {
   const previous = statSync(target, { throwIfNoEntry: false });
   const temporary = `${target}.${uniqueSuffix()}.tmp`;
   try {
-    writeFileSync(temporary, text, { flag: 'wx' });
+    // Never open to more people than the file that it replaces, not for a moment.
+    writeFileSync(temporary, text, { flag: 'wx', mode: previous === undefined ? 0o666 : 0o600, flush: true });
     if (previous !== undefined) {
       // Root editing the file of somebody else must not take it away from them.
       if (process.getuid?.() === 0) chownSync(temporary, previous.uid, previous.gid);

@@ -15,9 +15,14 @@ export function setVoice(next: Voice): void {
   voice = next;
 }
 
-/** Data, to standard output. */
+/** Data, to standard output, byte by byte. What people read goes through `printLine` or `table`. */
 export function print(text: string): void {
   write(1, text);
+}
+
+/** A line for people, to standard output. */
+export function printLine(text: string): void {
+  print(`${printable(text)}\n`);
 }
 
 export function printJson(value: unknown): void {
@@ -42,26 +47,33 @@ export function warn(text: string): void {
 export function printError(error: KzError): void {
   const problems = error.code === 'several' ? error.problems : [error];
   for (const problem of problems) {
-    const place = problem.at === undefined ? '' : `${formatPlace(problem.at)}: `;
-    write(2, `kz: ${colour('31', 'error')}: ${printable(`${place}${problem.message}`)}\n`);
+    const place = problem.at === undefined ? '' : `${printable(formatPlace(problem.at))}: `;
+    write(2, `kz: ${colour('31', 'error')}: ${place}${messageOf(problem)}\n`);
     if (problem.hint !== undefined) write(2, `kz: hint: ${printable(problem.hint)}\n`);
   }
 }
 
+/** Only the list of the places that were searched has several lines; whatever a path holds, each of them is indented. */
+function messageOf({ code, message }: KzError): string {
+  return code === 'config-not-found' ? message.split(/\n */).map(printable).join('\n  ') : printable(message);
+}
+
 /**
- * Refs, descriptions and names come from a config that somebody else may have written: what could move the cursor or turn text around is
- * shown as `\u001b`. Newlines stay.
+ * Refs, descriptions and names come from a config that somebody else may have written: what could move the cursor, turn text around or start
+ * a line that looks like one of ours is shown as `\u001b` or `\n`.
  */
 export function printable(text: string): string {
-  return text.replace(UNPRINTABLE, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  return text.replace(UNPRINTABLE, (character) => {
+    return character === '\n' ? String.raw`\n` : `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  });
 }
 
 // eslint-disable-next-line no-control-regex -- these are the ones to find
-const UNPRINTABLE = /[\u0000-\u0009\u000B-\u001F\u007F-\u009F\u200E\u200F\u202A-\u202E\u2066-\u2069]/g;
+const UNPRINTABLE = /[\u0000-\u001F\u007F-\u009F\u061C\u200E\u200F\u2028-\u202E\u2066-\u2069]/g;
 
-/** Columns with two spaces between them; the last one is not padded. */
+/** Lines for people: columns with two spaces between them; the last one is not padded. */
 export function table(cells: readonly (readonly string[])[]): string {
-  const rows = cells.map((row) => row.map((cell) => printable(cell).replaceAll('\n', '\\n')));
+  const rows = cells.map((row) => row.map(printable));
   const widths: number[] = [];
   for (const row of rows) for (const [column, cell] of row.entries()) widths[column] = Math.max(widths[column] ?? 0, cell.length);
   const line = (row: readonly string[]): string =>

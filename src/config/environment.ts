@@ -21,6 +21,7 @@ interface Options {
  * production program with development secrets. Throws `environment-unknown`.
  */
 export function chooseEnvironment(options: Options, declared: readonly string[]): Environment | undefined {
+  if (options.environment === '') throw new KzError('usage', '--env names no environment', { hint: 'is the variable after --env empty?' });
   const named = options.environment ?? options.env.KEYZERO_ENV;
   if (named !== undefined && named !== '') {
     const chosenBy = options.environment === undefined ? 'KEYZERO_ENV' : '--env';

@@ -105,15 +105,21 @@ function isFile(path: string): boolean {
 /**
  * A config decides which programs run (`exec`) and where secrets go, so one that another user could write, found in a shared folder such
  * as /tmp by walking up, is an attack and not a config. `opened` is the state of the file that will be read; a symbolic link is as good as
- * who made it. Root is not asked: in containers its files belong to somebody else all the time. Throws `config-untrusted`.
+ * who made it. In containers root works on files of other users all the time, so for root it takes a folder that everybody can write to
+ * make one suspicious. Throws `config-untrusted`.
  */
 export function refusePlanted(path: string, opened: Stats, uid = process.getuid?.()): void {
-  if (uid === undefined || uid === 0) return;
+  if (uid === undefined) return;
   const hint = `if you trust it, name it: --config ${path}`;
-  const owners = [opened.uid, lstatSync(path).uid];
-  if (owners.some((owner) => owner !== uid && owner !== 0))
+  const strangers = [opened.uid, lstatSync(path).uid].filter((owner) => owner !== uid && owner !== 0);
+  if (strangers.length > 0 && (uid !== 0 || isOpenToAll(statSync(dirname(path))))) {
     throw new KzError('config-untrusted', `${path} belongs to another user`, { hint });
-  if ((opened.mode & 0o002) !== 0) {
+  }
+  if (isOpenToAll(opened)) {
     throw new KzError('config-untrusted', `${path} can be written by anybody`, { hint: `run \`chmod o-w ${path}\`, or ${hint}` });
   }
+}
+
+function isOpenToAll({ mode }: Stats): boolean {
+  return (mode & 0o002) !== 0;
 }

@@ -1,5 +1,6 @@
 // What zod found wrong, in words for the person who wrote the file.
 import type * as z from 'zod/mini';
+import { looksLikeSecretValue } from '../core/credential-shape.ts';
 import { suggest } from '../core/suggest.ts';
 import { PROVIDER_NAMES } from './provider-names.ts';
 
@@ -8,6 +9,9 @@ export interface Issue {
   readonly message: string;
   readonly hint?: string | undefined;
 }
+
+/** What somebody wrote by mistake is short; what is longer was pasted. */
+const LONGEST_QUOTE = 60;
 
 type ZodIssue = z.core.$ZodIssue;
 
@@ -42,21 +46,28 @@ function describeValue(issue: ZodIssue, key: string, value: unknown): { message:
     case 'invalid_value':
       return invalidChoice(key, value, issue.values.map(String));
     case 'too_small':
-      return { message: issue.origin === 'string' && issue.minimum === 1 ? `${key} is empty` : `${key} is too small` };
+      return { message: issue.minimum === 1 ? `${key} is empty` : `${key} is too small (at least ${String(issue.minimum)})` };
     case 'too_big':
       return { message: `${key} is too large (at most ${String(issue.maximum)})` };
     case 'custom':
-      return { message: `${key} ${JSON.stringify(value)} ${issue.message}` };
+      return { message: `${named(key, value)} ${issue.message}` };
     default:
-      return { message: `${key} ${JSON.stringify(value)} does not have the right form` };
+      return { message: `${named(key, value)} does not have the right form` };
   }
+}
+
+/** The key and what the user wrote, unless that is a secret in the wrong place: a private key among the recipients, say. */
+function named(key: string, value: unknown): string {
+  const written = JSON.stringify(value);
+  const quotable = written.length <= LONGEST_QUOTE && !(typeof value === 'string' && looksLikeSecretValue(value));
+  return quotable ? `${key} ${written}` : key;
 }
 
 function invalidChoice(key: string, value: unknown, choices: readonly string[]): { message: string; hint?: string } {
   const names = key === 'provider' ? PROVIDER_NAMES : choices;
   const near = typeof value === 'string' ? suggest(value, choices) : undefined;
   return {
-    message: `unknown ${key} ${JSON.stringify(value)}`,
+    message: `unknown ${named(key, value)}`,
     hint: near === undefined ? `one of ${names.join(', ')}` : `did you mean ${JSON.stringify(near)}?`,
   };
 }

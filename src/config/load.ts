@@ -96,14 +96,20 @@ interface Problem {
   readonly issue: Issue;
 }
 
+/** More of them help nobody, and a file can hold any number. */
+const MOST_PROBLEMS = 20;
+
 /** Positions cost a second parser, so it is loaded only when there is something to point at. */
 async function placed(problems: readonly Problem[]): Promise<KzError> {
-  const { locate } = await import('./locate.ts');
-  const errors = problems.map(({ source, issue }) => {
-    const at = { file: source.path, ...locate(source.text, issue.path) };
-    return new KzError('config-invalid', issue.message, { hint: issue.hint, at });
+  const { locator } = await import('./locate.ts');
+  const locators = new Map<SourceFile, ReturnType<typeof locator>>();
+  const errors = problems.slice(0, MOST_PROBLEMS).map(({ source, issue }) => {
+    const locate = locators.get(source) ?? locator(source.text);
+    locators.set(source, locate);
+    return new KzError('config-invalid', issue.message, { hint: issue.hint, at: { file: source.path, ...locate(issue.path) } });
   });
-  return KzError.all(errors);
+  const more = problems.length - errors.length;
+  return KzError.all(more === 0 ? errors : [...errors, new KzError('config-invalid', `and ${String(more)} more problems`)]);
 }
 
 function notFound(searched: readonly string[]): KzError {
@@ -135,11 +141,16 @@ function parseFile(source: SourceFile, problems: Problem[]): ParsedFile | undefi
   return { source, base, environments };
 }
 
+/** In bytes. Checking takes time that grows with the file, and the shell hook checks before anybody trusted it. */
+const LARGEST_FILE = 1_048_576;
+
 function readText({ path, walkedTo }: FoundFile): string {
   try {
     const descriptor = openSync(path, 'r');
     try {
-      if (walkedTo) refusePlanted(path, fstatSync(descriptor));
+      const stats = fstatSync(descriptor);
+      if (walkedTo) refusePlanted(path, stats);
+      if (stats.size > LARGEST_FILE) throw new KzError('config-unreadable', `${path} is larger than 1 MiB`);
       return new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(descriptor));
     } finally {
       closeSync(descriptor);

@@ -11,16 +11,19 @@ export interface Position {
 type Path = readonly (string | number)[];
 
 /**
- * The key at the path, or its nearest ancestor that is written in the text. A number in the path is an element: of `[[table]]` its own
- * header, of a list the value itself. Undefined when not even the first key is there, or the text is not TOML.
+ * A function that finds, in this text, the key at a path, or its nearest ancestor that is written in the text. A number in the path is an
+ * element: of `[[table]]` its own header, of a list the value itself. The function gives undefined when not even the first key is there,
+ * or the text is not TOML. The text is parsed once, however much is asked.
  */
-export function locate(source: string, path: Path): Position | undefined {
+export function locator(source: string): (path: Path) => Position | undefined {
   const positions = readPositions(source);
-  for (let length = path.length; length > 0; length--) {
-    const position = positions?.get(JSON.stringify(path.slice(0, length)));
-    if (position !== undefined) return position;
-  }
-  return undefined;
+  return (path) => {
+    for (let length = path.length; length > 0; length--) {
+      const position = positions?.get(JSON.stringify(path.slice(0, length)));
+      if (position !== undefined) return position;
+    }
+    return undefined;
+  };
 }
 
 type Positions = Map<string, Position>;

@@ -48,19 +48,25 @@ export interface Proposals {
   readonly notes: readonly string[];
 }
 
+const NOTHING: Proposals = { secrets: [], settings: [], servers: [], notes: [] };
+
+/** No file that somebody maintains by hand. */
+const LONGEST_TEXT = 1024 * 1024;
+
 /** The settings of a `.env` file, in its order. Understands what every dotenv reader does: `export`, quotes, values over many lines. */
 export function proposeFromDotenv(text: string, fileName: string): Proposals {
+  if (text.length > LONGEST_TEXT) return { ...NOTHING, problem: `${fileName} is larger than 1 MiB` };
   return { ...classify(scanDotenv(text).map((variable) => ({ ...variable, source: fileName }))), servers: [] };
 }
 
 /** The `env` blocks of `mcpServers` (Claude, Cursor and others) or `servers` (VS Code, also below `mcp` in its settings). */
 export function proposeFromMcp(text: string, fileName: string): Proposals {
-  const nothing = { secrets: [], settings: [], servers: [], notes: [] };
+  if (text.length > LONGEST_TEXT) return { ...NOTHING, problem: `${fileName} is larger than 1 MiB` };
   const document = parseJson(text);
   // The parser's own message quotes the text.
-  if (document === undefined) return { ...nothing, problem: `${fileName} is not valid JSON (comments and trailing commas are not read)` };
+  if (document === undefined) return { ...NOTHING, problem: `${fileName} is not valid JSON (comments and trailing commas are not read)` };
   const entries = serverEntries(document);
-  if (entries.length === 0) return { ...nothing, problem: `${fileName} has no mcpServers and no servers` };
+  if (entries.length === 0) return { ...NOTHING, problem: `${fileName} has no mcpServers and no servers` };
   const { notes, ...found } = classify(
     entries.flatMap(([name, entry]) => environmentOf(entry).map((variable) => ({ ...variable, source: `${fileName} (${name})` }))),
   );
@@ -109,12 +115,17 @@ type SourcedVariable = Variable & { readonly source: string };
 
 function classify(variables: readonly SourcedVariable[]): Pick<Proposals, 'secrets' | 'settings' | 'notes'> {
   const secrets = new Map<string, ProposedSecret>();
-  for (const { name, value, source } of variables) {
+  const byName = new Map<string, SourcedVariable[]>();
+  for (const variable of variables) {
+    const { name, value, source } = variable;
+    const same = byName.get(name);
+    if (same === undefined) byName.set(name, [variable]);
+    else same.push(variable);
     const reason = secretReason(name, value);
     if (reason !== undefined && !secrets.has(name)) secrets.set(name, { name, source, reason });
   }
-  const settings = [...new Set(variables.map((variable) => variable.name))].filter((name) => !secrets.has(name));
-  const notes = [...secrets.keys()].flatMap((name) => conflictNote(variables.filter((variable) => variable.name === name)));
+  const settings = [...byName.keys()].filter((name) => !secrets.has(name));
+  const notes = [...secrets.keys()].flatMap((name) => conflictNote(byName.get(name) ?? []));
   return { secrets: [...secrets.values()], settings: settings.map((name) => ({ name })), notes };
 }
 
@@ -148,12 +159,18 @@ function scanDotenv(original: string): Variable[] {
     const quoted = cursor.take(DOTENV_QUOTED);
     const [, name, ...values] = quoted ?? cursor.take(DOTENV_BARE) ?? cursor.take(DOTENV_LINE) ?? [];
     const found = values.join('');
-    const value = quoted === null ? found.replace(/(?:^|\s+)#.*$/, '').trim() : found;
+    const value = quoted === null ? withoutComment(found) : found;
     // A key pasted without quotes: its lines end in `=` and would pass for names.
     if (quoted === null && value.includes('-----BEGIN ') && !value.includes('-----END ')) cursor.take(PEM_REST);
     if (name !== undefined && !looksLikeSecretValue(name)) variables.push({ name, value });
   }
   return variables;
+}
+
+/** A search and a slice: one pattern for all of it takes time that grows with the square of the line. */
+function withoutComment(line: string): string {
+  const comment = line.search(/(?:^|\s)#/);
+  return (comment === -1 ? line : line.slice(0, comment)).trim();
 }
 
 function parseJson(text: string): unknown {
@@ -183,14 +200,14 @@ function proposeServer(name: string, entry: Entry, secretNames: ReadonlySet<stri
   // Nothing to start, or `kz run` starts it already.
   if (typeof command !== 'string' || /(?:^|[\\/])kz$/.test(command)) return undefined;
   const words = Array.isArray(args) ? args.map(textOf) : [];
-  const hiddenArgs = words.flatMap((word, index) => (mayHoldSecret(word, words[index - 1]) ? [index] : []));
+  const hidden = new Set(words.flatMap((word, index) => (mayHoldSecret(word, words[index - 1]) ? [index] : [])));
   const variables = environmentOf(entry);
   const names = variables.map((variable) => variable.name);
   return {
     name,
     command: mayHoldSecret(command, undefined) ? HIDDEN : command,
-    args: words.map((word, index) => (hiddenArgs.includes(index) ? HIDDEN : word)),
-    hiddenArgs,
+    args: words.map((word, index) => (hidden.has(index) ? HIDDEN : word)),
+    hiddenArgs: [...hidden],
     secrets: names.filter((variable) => secretNames.has(variable)),
     settings: names.filter((variable) => !secretNames.has(variable)),
     references: variables.flatMap((variable) => {
@@ -233,6 +250,8 @@ function entryLine(name: string, provider: ProviderName, ref: string): string {
 class RefNames {
   readonly #prefix: string;
   readonly #taken = new Set<string>();
+  /** How many names had the same ref so far: counting from the start again would take long for many. */
+  readonly #counts = new Map<string, number>();
 
   constructor(project: string) {
     const word = kebab(project);
@@ -241,9 +260,11 @@ class RefNames {
 
   of(name: string): string {
     const stem = `${this.#prefix}${kebab(name) || 'secret'}`;
-    let ref = stem;
-    for (let count = 2; this.#taken.has(ref); count++) ref = `${stem}-${String(count)}`;
+    let count = this.#counts.get(stem) ?? 1;
+    let ref = count === 1 ? stem : `${stem}-${String(count)}`;
+    while (this.#taken.has(ref)) ref = `${stem}-${String(++count)}`;
     this.#taken.add(ref);
+    this.#counts.set(stem, count);
     return ref;
   }
 }

@@ -80,9 +80,12 @@ export function looksLikeSecretValue(value: string): boolean {
   return secretValueShape(value) !== undefined;
 }
 
+/** A credential shows what it is at its start, and what follows may be anything, of any length. */
+const JUDGED_CHARACTERS = 8192;
+
 /** What the value looks like, as the end of a sentence (`a GitHub token`), or undefined. */
 export function secretValueShape(value: string): string | undefined {
-  const text = value.trim();
+  const text = value.slice(0, JUDGED_CHARACTERS).trim();
   if (/-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----/.test(text)) return 'a private key';
   const [, scheme, rest] = /^(?:(Bearer|Basic) +)?(\S*)$/i.exec(text) ?? [];
   if (rest !== undefined) {
@@ -115,9 +118,13 @@ export function isReference(value: string): boolean {
   return /^(?:\$\{[^}]*\}|\$[A-Za-z_]\w*|<[^>]*>|\{\{.*\}\}|\{[\w.]+\}|%\w+%|\*+|x+)$/i.test(value);
 }
 
+/** Longer ones are judged by their end, which says what they are: QUALIFIER is tried once for each of its words. */
+const LONGEST_NAME = 256;
+
 /** `githubToken`, `X-Api-Key` and `API_KEY_2` as upper-case words, without what only says which one. */
 function asWords(name: string): string {
   let words = name
+    .slice(-LONGEST_NAME)
     .replace(/([a-z0-9])([A-Z])/g, '$1_$2')
     .replace(/[^A-Za-z0-9]+/g, '_')
     .replace(/^_+|_+$/g, '')
@@ -141,15 +148,21 @@ function vendorOf(text: string): string | undefined {
 const URL_USER = /^[a-z][a-z0-9+.-]*:\/\/([^\s:@/?#]+)@/i;
 // A host with a port is not a user with a password: `https://registry:5000/@scope/name`.
 const URL_PASSWORD = /^[a-z][a-z0-9+.-]*:\/\/[^\s:@/?#]*:(?!\d{1,5}[/?#])([^\s@]+)@/i;
-const URL_PARAMETER = /:\/\/.*[?&](?:token|access_token|api_?key|key|sig|signature|secret|password)=([^&\s]{8,})/i;
+const URL_PARAMETER = /[?&](?:token|access_token|api_?key|key|sig|signature|secret|password)=([^&\s]{8,})/gi;
 const CONNECTION_PART = /(?:^|[;\s])(?:password|pwd|accountkey|sharedaccesskey|sharedaccesssignature) ?= ?([^\s;]{4,})/i;
 
 function addressShape(text: string): string | undefined {
   if (holdsValue(URL_PASSWORD, text)) return 'a URL with a password';
   const user = URL_USER.exec(text)?.[1];
   const isKey = user !== undefined && (vendorOf(user) !== undefined || looksRandom(user));
-  if (isKey || holdsValue(URL_PARAMETER, text)) return 'a URL with a key';
+  if (isKey || hasSecretParameter(text)) return 'a URL with a key';
   return holdsValue(CONNECTION_PART, text) ? 'a connection string with a password' : undefined;
+}
+
+/** In two steps: looking for both at once takes time that grows with the square of the text. */
+function hasSecretParameter(text: string): boolean {
+  const scheme = text.indexOf('://');
+  return scheme !== -1 && [...text.slice(scheme).matchAll(URL_PARAMETER)].some(([, value = '']) => !isReference(value));
 }
 
 function holdsValue(pattern: RegExp, text: string): boolean {

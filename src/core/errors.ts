@@ -82,8 +82,8 @@ export function formatPlace(place: Place): string {
   return [place.file, place.line, place.column].filter((part) => part !== undefined).join(':');
 }
 
-/** The `code` of a Node system error (`ENOENT`, `EACCES`, …), or undefined for anything else. */
+/** The `code` of a Node system error (`ENOENT`, `EACCES`, …), or undefined for anything else, a KzError too. */
 export function systemCode(error: unknown): string | undefined {
-  if (!(error instanceof Error) || !('code' in error)) return undefined;
+  if (!(error instanceof Error) || error instanceof KzError || !('code' in error)) return undefined;
   return typeof error.code === 'string' ? error.code : undefined;
 }

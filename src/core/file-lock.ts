@@ -1,6 +1,8 @@
 // One writer at a time, across processes: `<path>.lock` names the process that holds it. A lock whose holder died is taken over;
 // one held by a process that this machine cannot see (another host, another container) never is.
-import { mkdir, link, lstat, readFile, readlink, unlink, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { constants } from 'node:fs';
+import { link, lstat, mkdir, open, readFile, readlink, unlink, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -25,13 +27,16 @@ interface Holder {
   readonly pid: number;
   /** When the process started, in the kernel's ticks, so that a reused pid is not mistaken for the holder; '' where unknown. */
   readonly start: string;
-  /** Host and pid namespace: where `pid` means something. */
+  /** Host, machine and pid namespace: where `pid` means something. */
   readonly place: string;
   readonly id: string;
 }
 
 /** An empty lock file that old was cut off by a crash of the machine: its writer needs no minute. */
 const UNREADABLE_STALE_MS = 60_000;
+
+/** No lock of kz is that long. */
+const MAX_LOCK_BYTES = 4096;
 
 async function prepare(path: string): Promise<string> {
   try {
@@ -66,6 +71,7 @@ async function create(lock: string, self: Holder): Promise<boolean> {
     await link(draft, lock);
     return true;
   } catch (error) {
+    if (error instanceof KzError) throw error;
     if (systemCode(error) === 'EEXIST') return false;
     throw writeError(lock, error);
   } finally {
@@ -103,7 +109,7 @@ async function unlinkIfThere(lock: string): Promise<void> {
 
 async function isStale(lock: string): Promise<boolean> {
   const holder = await readHolder(lock);
-  if (holder === 'none') return false;
+  if (holder === 'none' || holder === 'no-file') return false;
   if (holder === 'unreadable') return isOld(lock);
   return holder.place === (await describePlace()) && (await isDead(holder));
 }
@@ -116,15 +122,33 @@ async function isOld(lock: string): Promise<boolean> {
   }
 }
 
-async function readHolder(lock: string): Promise<Holder | 'none' | 'unreadable'> {
+/** `no-file` is what no kz made: a FIFO, a folder, a link. */
+async function readHolder(lock: string): Promise<Holder | 'none' | 'unreadable' | 'no-file'> {
   try {
-    const content: unknown = JSON.parse(await readFile(lock, 'utf8'));
+    const text = await readLock(lock);
+    if (text === undefined) return 'no-file';
+    const content: unknown = JSON.parse(text);
     return isHolder(content) ? content : 'unreadable';
   } catch (error) {
     const code = systemCode(error);
     if (code === 'ENOENT') return 'none';
+    // ELOOP is a symbolic link, because of O_NOFOLLOW; ENXIO a socket.
+    if (code === 'ELOOP' || code === 'ENXIO') return 'no-file';
     if (code === undefined) return 'unreadable';
     throw writeError(lock, error);
+  }
+}
+
+/** Undefined when it is not a regular file, which could keep its reader past the deadline. */
+async function readLock(lock: string): Promise<string | undefined> {
+  const { O_RDONLY, O_NONBLOCK, O_NOCTTY, O_NOFOLLOW } = constants;
+  const handle = await open(lock, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW);
+  try {
+    if (!(await handle.stat()).isFile()) return undefined;
+    const { bytesRead, buffer } = await handle.read(Buffer.alloc(MAX_LOCK_BYTES), 0, MAX_LOCK_BYTES, 0);
+    return buffer.toString('utf8', 0, bytesRead);
+  } finally {
+    await handle.close();
   }
 }
 
@@ -142,7 +166,13 @@ async function describeSelf(): Promise<Holder> {
 
 async function describePlace(): Promise<string> {
   const namespace = await readlink('/proc/self/ns/pid').catch(() => '');
-  return `${hostname()} ${namespace}`.trim();
+  return `${hostname()} ${namespace} ${await describeMachine()}`.trim();
+}
+
+/** Two hosts can have one name, and outside containers all have the same namespace. Hashed, as machine-id(5) asks; '' where unknown. */
+async function describeMachine(): Promise<string> {
+  const id = await readFile('/etc/machine-id', 'utf8').catch(() => '');
+  return id === '' ? '' : createHash('sha256').update(`keyzero ${id.trim()}`).digest('hex').slice(0, 16);
 }
 
 async function isDead({ pid, start }: Holder): Promise<boolean> {
@@ -169,6 +199,10 @@ async function readProcess(pid: number): Promise<{ state: string; start: string 
 
 async function timeoutError(lock: string, signal: AbortSignal): Promise<KzError> {
   const holder = await readHolder(lock);
+  if (holder === 'no-file') {
+    const hint = `run \`ls -ld ${lock}\`, and move it away`;
+    return new KzError('provider-timeout', `gave up waiting for ${lock}, which is not a regular file`, { hint, cause: signal.reason });
+  }
   const who = typeof holder === 'object' ? `process ${String(holder.pid)} on ${holder.place.split(' ')[0] ?? ''}` : 'another process';
   return new KzError('provider-timeout', `gave up waiting for ${lock}, which ${who} holds`, {
     hint: `if that process is gone, run \`rm ${lock}\``,

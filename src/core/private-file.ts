@@ -25,8 +25,8 @@ export async function writePrivateFile(path: string, bytes: Uint8Array): Promise
  */
 export function readPrivateFile(path: string): Uint8Array | undefined {
   try {
-    // O_NONBLOCK: opening a FIFO must not wait for its writer.
-    const descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    // O_NONBLOCK: opening a FIFO must not wait for its writer. O_NOCTTY: nor may opening a terminal take it.
+    const descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
     try {
       refuseShared(path, fstatSync(descriptor));
       return readFileSync(descriptor);

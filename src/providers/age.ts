@@ -1,7 +1,6 @@
 // Secrets in the repository: an age-encrypted dotenv, TOML or JSON file, shared through its recipients. Never replaces a file that it
 // could not decrypt, and never guesses who may read a file that others wrote.
-import { constants } from 'node:fs';
-import { readFile, unlink } from 'node:fs/promises';
+import { unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { ProviderOptions } from '../config/schema.ts';
 import { KzError, systemCode } from '../core/errors.ts';
@@ -13,6 +12,7 @@ import { isArmored, readerCount } from './age-decrypt.ts';
 import { decryptFile, encryptFile, parseIdentities, recipientOf } from './age-file.ts';
 import { documentFormat, parseDocument, selectKey, type Document } from './document.ts';
 import type { DocumentText } from './edit-document.ts';
+import { readGuardedFile } from './guarded-file.ts';
 import type { Outcome, Provider, ProviderContext, Ref } from './provider.ts';
 
 type AgeOptions = NonNullable<ProviderOptions['age']>;
@@ -140,8 +140,7 @@ async function openOnce(target: Target, settings: Settings): Promise<Opened | Kz
 /** Undefined when there is no such file. It may be open to everybody: that is what the encryption is for. */
 async function readSealed({ path, label }: Target): Promise<Uint8Array | undefined> {
   try {
-    // O_NONBLOCK: opening a FIFO must not wait for its writer.
-    return await readFile(path, { flag: constants.O_RDONLY | constants.O_NONBLOCK });
+    return await readGuardedFile(path, { label: `age file ${label}`, maxMebibytes: 8 });
   } catch (error) {
     const code = systemCode(error);
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
@@ -181,6 +180,7 @@ interface Identities {
 function readIdentities(label: string, { options, context }: Settings): Identities {
   const { env, userDirectory } = context;
   const named = options.identity ?? (env.KEYZERO_AGE_IDENTITY === '' ? undefined : env.KEYZERO_AGE_IDENTITY);
+  if (named !== undefined) refuseKey(named, options.identity === undefined ? 'KEYZERO_AGE_IDENTITY' : '`identity` in [providers.age]');
   if (named === undefined && env.KEYZERO_AGE_KEY !== undefined && env.KEYZERO_AGE_KEY !== '') {
     return { identities: parseIdentities(env.KEYZERO_AGE_KEY, 'KEYZERO_AGE_KEY'), source: 'KEYZERO_AGE_KEY' };
   }
@@ -191,6 +191,12 @@ function readIdentities(label: string, { options, context }: Settings): Identiti
   throw new KzError('provider-locked', `no age identity for ${label}: ${source} does not exist`, {
     hint: `run \`mkdir -p ${dirname(source)} && age-keygen -o ${source}\`, or set KEYZERO_AGE_IDENTITY to the file that has it`,
   });
+}
+
+/** Paths are quoted in messages. */
+function refuseKey(named: string, where: string): void {
+  if (!/AGE-SECRET-KEY-/i.test(named)) return;
+  throw new KzError('config-invalid', `${where} holds a key, not the path of a file`, { hint: 'use KEYZERO_AGE_KEY for the key itself' });
 }
 
 /**

@@ -9,6 +9,9 @@ export type DocumentFormat = 'json' | 'yaml' | 'dotenv' | 'toml';
 /** More than any secret needs; a provider that finds more has read the wrong thing. */
 export const MAX_TEXT_BYTES = 1_048_576;
 
+/** Deeper than any document of secrets; what walks through one may recurse. */
+const MAX_DEPTH = 100;
+
 /** The top-level keys in the order of the text. A Map, so that `__proto__` is a key like any other. */
 export type Document = ReadonlyMap<string, unknown>;
 
@@ -29,19 +32,25 @@ export function withoutFinalNewline(text: string): string {
 }
 
 /**
- * Throws `secret-invalid` when the text is not a document of this format, or when it holds a list or a single value. `what` names
- * it at the start of the message: `file config/app.json`.
+ * Throws `secret-invalid` when the text is not a document of this format, is nested too deeply, or holds a list or a single value. `what`
+ * names it at the start of the message: `file config/app.json`.
  */
 export async function parseDocument(text: string, format: DocumentFormat, what: string): Promise<Document> {
   const content = await parse(text.replace(/^\uFEFF/, ''), format, what);
+  if (isDeep(content)) throw tooDeep(what);
   if (content instanceof Map) return content as Document;
   if (isRecord(content)) return new Map(Object.entries(content));
   const found = Array.isArray(content) ? 'a list' : 'a single value';
   throw new KzError('secret-invalid', `${what} holds ${found} instead of keys and values`);
 }
 
-/** By the file's extension. When that says nothing and `text` is given, a text that starts with `{` is JSON; the rest is dotenv. */
+/** By the file's name. When that says nothing, a text that starts with `{` is JSON; the rest is dotenv. */
 export function documentFormat(file: string, text = ''): DocumentFormat {
+  return namedFormat(file) ?? (/^\uFEFF?\s*\{/.test(text) ? 'json' : 'dotenv');
+}
+
+/** Undefined when the file's name says nothing about its format. */
+export function namedFormat(file: string): DocumentFormat | undefined {
   switch (path.extname(file).toLowerCase()) {
     case '.json':
       return 'json';
@@ -50,9 +59,9 @@ export function documentFormat(file: string, text = ''): DocumentFormat {
       return 'yaml';
     case '.toml':
       return 'toml';
+    default:
+      return /(^|\.)env(\.|$)/i.test(path.basename(file)) ? 'dotenv' : undefined;
   }
-  if (/(^|\.)env(\.|$)/i.test(path.basename(file))) return 'dotenv';
-  return /^\uFEFF?\s*\{/.test(text) ? 'json' : 'dotenv';
 }
 
 /**
@@ -93,6 +102,7 @@ function parseJson(text: string, what: string): unknown {
       typeof value === 'string' && value.startsWith(mark) ? BigInt(value.slice(mark.length)) : value,
     );
   } catch (error) {
+    if (error instanceof RangeError) throw tooDeep(what);
     const offset = /at position (\d+)/.exec(error instanceof Error ? error.message : '')?.[1];
     throw notA('json', what, offset === undefined ? undefined : lineAt(text, Number(offset)));
   }

@@ -1,12 +1,12 @@
 // The output of a program: the way for strangers to plug in. No shell, no standard input; what the program writes to its standard error
 // is thrown away, because it may hold the secret. One program at a time: most of them ask something to unlock.
-import { spawn, type ChildProcessByStdio } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { resolve } from 'node:path';
-import type { Readable } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { ProviderOptions } from '../config/schema.ts';
 import { KzError, systemCode } from '../core/errors.ts';
+import { SECRET_ZERO } from '../core/secret-zero.ts';
 import { Secret } from '../core/secret.ts';
 import { decodeText, MAX_TEXT_BYTES, withoutFinalNewline } from './document.ts';
 import type { Outcome, Provider, ProviderContext, Ref } from './provider.ts';
@@ -17,16 +17,15 @@ const GRACE_MS = 1000;
 
 /** The ref's words follow the configured command; without one, the first word is the program. */
 export function openExec(options: ProviderOptions['exec'], context: ProviderContext): Provider {
+  const env = Object.fromEntries(Object.entries(context.env).filter(([name]) => !SECRET_ZERO.includes(name)));
   return {
     async get(refs, signal) {
       const outcomes: Outcome[] = [];
-      for (const ref of refs) outcomes.push(await askProgram(ref, { command: options?.command ?? [], env: context.env }, signal));
+      for (const ref of refs) outcomes.push(await askProgram(ref, { command: options?.command ?? [], env }, signal));
       return outcomes;
     },
   };
 }
-
-type Program = ChildProcessByStdio<null, Readable, null>;
 
 interface Setup {
   readonly command: readonly string[];
@@ -78,7 +77,8 @@ async function run(invocation: Invocation, signal: AbortSignal): Promise<Uint8Ar
   const end = (): void => {
     ending ??= endGroup(child, closed);
   };
-  child.stdout.on('data', (chunk: Buffer) => {
+  // There is none when no file descriptor was left to start with; the error event follows.
+  child.stdout?.on('data', (chunk: Buffer) => {
     size += chunk.length;
     if (size > MAX_TEXT_BYTES) end();
     else chunks.push(chunk);
@@ -99,7 +99,7 @@ async function run(invocation: Invocation, signal: AbortSignal): Promise<Uint8Ar
 }
 
 /** Some errors are thrown here, the others (ENOENT among them) are events of the child. */
-function start(invocation: Invocation): Program {
+function start(invocation: Invocation): ChildProcess {
   const { program, args, directory, env } = invocation;
   // Only a name without a slash is looked up in PATH, as everywhere. A group of its own, so that all of it can be ended.
   const path = program.includes('/') ? resolve(directory, program) : program;
@@ -111,12 +111,12 @@ function start(invocation: Invocation): Program {
 }
 
 /** What left the group can still hold the pipe open; nobody waits for that. */
-async function endGroup({ pid, stdout }: Program, closed: Promise<unknown>): Promise<void> {
+async function endGroup({ pid, stdout }: ChildProcess, closed: Promise<unknown>): Promise<void> {
   if (pid === undefined) return;
   signalGroup(pid, 'SIGTERM');
   await Promise.race([closed, wait(GRACE_MS, undefined, { ref: false })]);
   signalGroup(pid, 'SIGKILL');
-  stdout.destroy();
+  stdout?.destroy();
 }
 
 function signalGroup(pid: number, signal: NodeJS.Signals): void {
@@ -145,7 +145,7 @@ function startError(invocation: Invocation, cause: unknown): KzError {
   return new KzError('provider-failed', `cannot start program ${quoted(invocation)}: ${code ?? 'unknown error'}`, { cause });
 }
 
-function failed(invocation: Invocation, { exitCode, signalCode }: Program): KzError {
+function failed(invocation: Invocation, { exitCode, signalCode }: ChildProcess): KzError {
   const { program, args, directory } = invocation;
   const how = exitCode === null ? `was killed by ${signalCode ?? 'a signal'}` : `failed with status ${String(exitCode)}`;
   return new KzError('provider-failed', `program ${quoted(invocation)} ${how}`, {

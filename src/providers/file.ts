@@ -1,12 +1,11 @@
 // Files: mounted secrets (Docker, Kubernetes), or one key of a JSON, YAML, TOML or dotenv document. Reads regular files of up to 1 MiB and
-// refuses everything else before opening it: a FIFO or a device could hold kz up, or be changed by the reading.
-import { constants, type Stats } from 'node:fs';
-import { open, stat, type FileHandle } from 'node:fs/promises';
+// refuses everything else.
 import { KzError, systemCode } from '../core/errors.ts';
 import { absolutePath } from '../core/home-path.ts';
 import { Secret } from '../core/secret.ts';
 import { suggest } from '../core/suggest.ts';
-import { decodeText, documentFormat, MAX_TEXT_BYTES, parseDocument, selectKey, withoutFinalNewline, type Document } from './document.ts';
+import { decodeText, documentFormat, parseDocument, selectKey, withoutFinalNewline, type Document } from './document.ts';
+import { readGuardedFile } from './guarded-file.ts';
 import type { Outcome, Provider, ProviderContext, Ref } from './provider.ts';
 
 /** The environment is for `~/` only. */
@@ -53,37 +52,12 @@ function once<T>(known: Map<string, Promise<T>>, key: string, make: () => Promis
 
 async function readText(path: string, label: string): Promise<string> {
   try {
-    refuseSpecial(await stat(path), label);
-    // It may have been exchanged since: without O_NONBLOCK a FIFO would wait for its writer here, without O_NOCTTY a terminal be taken.
-    const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
-    try {
-      refuseSpecial(await handle.stat(), label);
-      const text = decodeText(await readBytes(handle, label));
-      if (text === undefined) throw new KzError('secret-invalid', `${label} is not UTF-8 text`);
-      return text;
-    } finally {
-      await handle.close();
-    }
+    const text = decodeText(await readGuardedFile(path, { label, maxMebibytes: 1 }));
+    if (text === undefined) throw new KzError('secret-invalid', `${label} is not UTF-8 text`);
+    return text;
   } catch (error) {
     throw error instanceof KzError ? error : readError(error, path, label);
   }
-}
-
-function refuseSpecial(stats: Stats, label: string): void {
-  if (stats.isFile()) return;
-  const kind = stats.isDirectory() ? 'a folder' : stats.isFIFO() ? 'a FIFO' : stats.isSocket() ? 'a socket' : 'a device';
-  throw new KzError('ref-invalid', `${label} is ${kind}, not a regular file`);
-}
-
-/** The size that a file claims is not the size it has: in /proc it is 0. */
-async function readBytes(handle: FileHandle, label: string): Promise<Uint8Array> {
-  const buffer = Buffer.alloc(MAX_TEXT_BYTES + 1);
-  for (let length = 0; length < buffer.length;) {
-    const { bytesRead } = await handle.read(buffer, length, buffer.length - length, null);
-    if (bytesRead === 0) return buffer.subarray(0, length);
-    length += bytesRead;
-  }
-  throw new KzError('secret-invalid', `${label} is larger than 1 MiB`);
 }
 
 function readError(error: unknown, path: string, label: string): KzError {

@@ -8,7 +8,7 @@ import { once } from 'node:events';
 import { existsSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ProviderOptions } from '../config/schema.ts';
-import { KzError } from '../core/errors.ts';
+import { KzError, systemCode } from '../core/errors.ts';
 import { withFileLock } from '../core/file-lock.ts';
 import { Secret } from '../core/secret.ts';
 import type { Outcome, Provider, ProviderContext, Ref } from './provider.ts';
@@ -146,19 +146,14 @@ process.on('message', async ({ libraryFrom, action, service, account, value }) =
 
 async function withHelper<T>(setup: Setup, use: (ask: Ask) => Promise<T>, signal: AbortSignal): Promise<T> {
   signal.throwIfAborted();
-  // NODE_OPTIONS could make the helper load or print anything.
-  const env = Object.fromEntries(Object.entries(setup.env).filter(([name]) => !name.startsWith('NODE_')));
-  const helper = spawn(process.execPath, ['--input-type=commonjs', '--eval', HELPER], {
-    env,
-    cwd: '/',
-    stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
-  });
+  const helper = await startHelper(setup);
   const end = (): void => {
     helper.kill('SIGKILL');
   };
   signal.addEventListener('abort', end, { once: true });
   const gone = untilGone(helper);
   try {
+    signal.throwIfAborted();
     return await use((call) => Promise.race([askHelper(helper, call, setup), gone]));
   } finally {
     signal.removeEventListener('abort', end);
@@ -168,11 +163,29 @@ async function withHelper<T>(setup: Setup, use: (ask: Ask) => Promise<T>, signal
   }
 }
 
+/** Until it has spawned, it may have neither a channel nor a `send`. */
+async function startHelper(setup: Setup): Promise<ChildProcess> {
+  // NODE_OPTIONS could make the helper load or print anything.
+  const env = Object.fromEntries(Object.entries(setup.env).filter(([name]) => !name.startsWith('NODE_')));
+  try {
+    const helper = spawn(process.execPath, ['--input-type=commonjs', '--eval', HELPER], {
+      env,
+      cwd: '/',
+      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+    });
+    await once(helper, 'spawn');
+    return helper;
+  } catch (cause) {
+    const code = systemCode(cause) ?? 'unknown error';
+    throw new KzError('provider-failed', `cannot start the helper process for the system keychain: ${code}`, { cause });
+  }
+}
+
 /** Only ever rejects. */
 function untilGone(helper: ChildProcess): Promise<never> {
   const gone = new Promise<never>((_resolve, reject) => {
     helper.once('error', (cause) => {
-      reject(new KzError('provider-failed', 'cannot start the helper process for the system keychain', { cause }));
+      reject(new KzError('provider-failed', 'the helper process for the system keychain cannot be reached', { cause }));
     });
     helper.once('exit', (code, signal) => {
       reject(new KzError('provider-failed', `the helper process for the system keychain ended (${signal ?? String(code)})`));

@@ -4,12 +4,12 @@ import { dirname } from 'node:path';
 import { documentNames, type Config, type Declaration, type DocumentDeclaration, type Origin } from '../config/load.ts';
 import type { ProviderName } from '../config/provider-names.ts';
 import { valueProblems } from '../config/value.ts';
-import { nameProblem } from '../config/variable-name.ts';
+import { isTypable, nameProblem, typedName } from '../config/variable-name.ts';
 import { KzError } from '../core/errors.ts';
 import { Secret } from '../core/secret.ts';
 import { suggest } from '../core/suggest.ts';
 import { decode } from './decode.ts';
-import { documentFormat, parseDocument, selectKey, type Document } from './document.ts';
+import { namedFormat, parseDocument, selectKey, type Document } from './document.ts';
 import type { Outcome, Ref } from './provider.ts';
 import { resolveRefs, type Access, type Answer } from './resolve.ts';
 
@@ -37,13 +37,15 @@ export interface Selection {
   readonly only?: readonly string[] | undefined;
 }
 
-/** One result per secret, declared ones first, then those that documents gave. Throws `secret-undeclared` for an unknown `only`. */
-export async function resolveSecrets(
-  config: Config,
-  selection: Selection,
-  access: Access,
-  signal: AbortSignal,
-): Promise<readonly Resolved[]> {
+export interface Resolution {
+  /** One result per secret that was asked for, declared ones first, then those that documents gave. */
+  readonly secrets: readonly Resolved[];
+  /** Every name that the config declares, and that the documents gave which were read: also those that were not asked for. */
+  readonly names: readonly string[];
+}
+
+/** Throws `secret-undeclared` for a name in `only` that nothing declares. */
+export async function resolveSecrets(config: Config, selection: Selection, access: Access, signal: AbortSignal): Promise<Resolution> {
   const wanted = selection.only === undefined ? undefined : new Set(selection.only);
   const declarations = [...config.secrets.values()].filter(({ name }) => wanted?.has(name) ?? true);
   const documents = config.documents.filter((document) => mayGive(document, wanted, config));
@@ -57,12 +59,11 @@ export async function resolveSecrets(
   for (const [index, document] of documents.entries()) {
     const answer = answers[declarations.length + index];
     if (answer === undefined) continue;
-    for (const result of await fromDocument(document, answer)) {
-      if (!config.secrets.has(result.name) && (wanted?.has(result.name) ?? true)) results.set(result.name, result);
-    }
+    for (const result of await fromDocument(document, answer)) if (!config.secrets.has(result.name)) results.set(result.name, result);
   }
-  if (wanted !== undefined) refuseUnknown(wanted, config, results);
-  return [...results.values()];
+  const names = [...new Set([...config.secrets.keys(), ...config.documents.flatMap(documentNames), ...results.keys()])];
+  if (wanted === undefined) return { secrets: [...results.values()], names };
+  return { secrets: chosenFrom(results, wanted, names), names };
 }
 
 export function refOf(text: string, origin: Origin): Ref {
@@ -71,18 +72,24 @@ export function refOf(text: string, origin: Origin): Ref {
 
 /** What `--only` and `kz get` say about a name that no file declares. */
 export function undeclared(name: string, known: readonly string[]): KzError {
-  const near = suggest(name, known);
-  const hint =
-    near === undefined ? (known.length === 0 ? 'run `kz add` to declare it' : `declared: ${known.join(', ')}`) : `did you mean ${near}?`;
-  return new KzError('secret-undeclared', `${name} is not declared in the configuration`, { hint });
+  const typed = typedName(name);
+  if (typed === undefined) {
+    const hint = 'name it as the config does; a value does not go on the command line (`kz put NAME` asks for it)';
+    return new KzError('usage', 'that is not the name of a secret', { hint });
+  }
+  const near = suggest(typed, known);
+  const list = known.length === 0 ? 'run `kz add` to declare it' : `declared: ${known.join(', ')}`;
+  return new KzError('secret-undeclared', `${typed} is not declared in the configuration`, {
+    hint: near === undefined ? list : `did you mean ${near}?`,
+  });
 }
 
-function refuseUnknown(wanted: ReadonlySet<string>, config: Config, results: ReadonlyMap<string, Resolved>): void {
-  const documentFailed = [...results.values()].some((result) => result.state === 'failed' && !config.secrets.has(result.name));
-  if (documentFailed) return;
-  const known = [...new Set([...config.secrets.keys(), ...config.documents.flatMap(documentNames), ...results.keys()])];
+/** The wanted ones. What a document that could not be read would have given nobody knows, so its failure stands for them. */
+function chosenFrom(results: ReadonlyMap<string, Resolved>, wanted: ReadonlySet<string>, names: readonly string[]): Resolved[] {
   const unknown = [...wanted].filter((name) => !results.has(name));
-  if (unknown.length > 0) throw KzError.all(unknown.map((name) => undeclared(name, known)));
+  const unread = [...results.values()].filter((result) => result.state === 'failed' && !isTypable(result.name));
+  if (unknown.length > 0 && unread.length === 0) throw KzError.all(unknown.map((name) => undeclared(name, names)));
+  return [...results.values()].filter(({ name }) => wanted.has(name)).concat(unknown.length > 0 ? unread : []);
 }
 
 function mayGive(document: DocumentDeclaration, wanted: ReadonlySet<string> | undefined, config: Config): boolean {
@@ -165,7 +172,8 @@ async function fromDocument(declaration: DocumentDeclaration, { outcome, tookMs 
       throw outcome.error;
     }
     const text = outcome.secret.reveal();
-    const document = await parseDocument(text, documentFormat(fileOf(declaration), text), label);
+    // JSON unless its name says otherwise: guessed to be dotenv, a lone token that ends in `=` would pass for a name, and be printed.
+    const document = await parseDocument(text, namedFormat(fileOf(declaration)) ?? 'json', label);
     return chosen(keys, document).map(([name, key]) => {
       const value = selectKey(document, key);
       return { ...common, name, ...documentValue(name, key, value, label) };

@@ -1,5 +1,6 @@
 // What the child's environment is, and why. Pure: the parent's variables and the resolved secrets go in, the child's come out.
 import { KzError } from '../core/errors.ts';
+import { SECRET_ZERO } from '../core/secret-zero.ts';
 import type { Secret } from '../core/secret.ts';
 
 type Variables = Readonly<Record<string, string | undefined>>;
@@ -24,9 +25,6 @@ export interface ChildEnvironment {
 
 /** What `--clean-env` keeps: KeyZero's list, and the home of the user's session. */
 const ESSENTIAL = ['PATH', 'HOME', 'USER', 'LOGNAME', 'SHELL', 'TERM', 'LANG', 'LC_ALL', 'TMPDIR', 'TZ'];
-
-/** Keys to kz's own stores. Who holds one can read every secret, also those that this config does not give the child. */
-const SECRET_ZERO = ['KEYZERO_PASSPHRASE', 'KEYZERO_AGE_KEY'];
 
 /** Where the shell hook keeps what it replaced: other values of variables that this config may not give the child. */
 const HOOK_PREFIX = '__kz_';

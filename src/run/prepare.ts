@@ -1,5 +1,5 @@
 // Everything between a configuration and a child: resolve what it may have, refuse when anything is missing, build its environment.
-import { documentNames, type Config } from '../config/load.ts';
+import type { Config } from '../config/load.ts';
 import { KzError } from '../core/errors.ts';
 import type { Access } from '../providers/resolve.ts';
 import { resolveSecrets, type Resolved, type Selection } from '../providers/secrets.ts';
@@ -17,12 +17,12 @@ export interface Prepared {
 
 /** Throws one error that holds every missing or invalid secret: a program never starts with half of them. */
 export async function prepare(config: Config, options: PrepareOptions, access: Access, signal: AbortSignal): Promise<Prepared> {
-  const secrets = await resolveSecrets(config, options, access, signal);
+  const { secrets, names } = await resolveSecrets(config, options, access, signal);
   const problems = secrets.flatMap((secret) => (secret.state === 'failed' ? [secret.error] : []));
   if (problems.length > 0) throw KzError.all(problems);
   const environment = childEnvironment(access.context.env, {
     secrets: new Map(secrets.flatMap((secret) => (secret.state === 'set' ? [[secret.name, secret.secret]] : []))),
-    declared: [...config.secrets.keys(), ...config.documents.flatMap(documentNames)],
+    declared: names,
     clean: options.clean,
     keep: options.keep,
   });

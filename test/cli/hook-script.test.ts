@@ -26,7 +26,7 @@ function isMissing(shell: HookShell): boolean {
 }
 
 /** The exported variables after every step, evaluated one after the other as the hook does. */
-function after(shell: HookShell, steps: readonly string[], env: Record<string, string> = {}): Record<string, string>[] {
+function after(shell: HookShell, steps: readonly string[], env: Record<string, string> = {}, complaint = ''): Record<string, string>[] {
   const lines = steps.map((step, index) => {
     const path = join(FOLDER, `step-${String(index)}`);
     writeFileSync(path, step);
@@ -39,7 +39,7 @@ function after(shell: HookShell, steps: readonly string[], env: Record<string, s
     env: { PATH: process.env.PATH ?? '', LC_ALL: 'C.UTF-8', HOME: FOLDER, ...env },
     maxBuffer: 1e8,
   });
-  expect(stderr).toBe('');
+  expect(stderr).toBe(complaint);
   return stdout
     .split('next\0')
     .slice(0, -1)
@@ -48,7 +48,7 @@ function after(shell: HookShell, steps: readonly string[], env: Record<string, s
     );
 }
 
-const nothing = parseState('');
+const nothing = { from: '', names: [] };
 
 describe.each(HOOK_SHELLS)('in %s', (shell) => {
   const there = it.skipIf(isMissing(shell));
@@ -81,10 +81,59 @@ describe.each(HOOK_SHELLS)('in %s', (shell) => {
 
   there('lets a shell that was started inside the folder leave it too', () => {
     const [inside = {}] = after(shell, [updateScript(shell, nothing, FINGERPRINT, [{ name: 'A', value: 'secret' }])], { A: 'mine' });
-    const state = parseState(inside.__kz_state ?? '');
+    const state = parseState(shell, inside.__kz_state ?? '');
     const [left = {}] = after(shell, [updateScript(shell, state, 'none', [])], inside);
     expect(left.A).toBe('mine');
     expect(left).not.toHaveProperty(previousName('A'));
+  });
+
+  there('leaves to the shell alone what was the shell’s alone', () => {
+    const loaded = { from: FINGERPRINT, names: ['A', 'B'] };
+    const variables = loaded.names.map((name) => ({ name, value: `new ${name}` }));
+    const steps = [
+      shell === 'fish' ? "set -g A 'my own'\nset -gx B mine\n" : "A='my own'\nexport B=mine\n",
+      updateScript(shell, nothing, FINGERPRINT, variables),
+      updateScript(shell, loaded, 'none', []),
+      'export A\n',
+    ];
+    const [before = {}, inside = {}, outside = {}, last = {}] = after(
+      shell,
+      shell === 'fish' ? [...steps.slice(0, 3), 'set -x A $A'] : steps,
+    );
+    expect(before).not.toHaveProperty('A');
+    expect(inside).toMatchObject({ A: 'new A', B: 'new B', [previousName('B')]: 'mine' });
+    expect(inside).not.toHaveProperty(previousName('A'));
+    expect(outside).not.toHaveProperty('A');
+    expect(outside).toMatchObject({ B: 'mine' });
+    expect(last).toMatchObject({ A: 'my own', B: 'mine' });
+    expect(Object.keys(outside).filter((name) => name.startsWith('__kz_was'))).toEqual([]);
+  });
+
+  there('takes everything back, also after a value that the shell did not take', () => {
+    // Read-only in each shell. The hook does not get this far with it.
+    const bad = { bash: 'PPID', zsh: 'status', fish: 'status' }[shell];
+    const names = ['A', bad, 'C'];
+    const path = join(FOLDER, 'update');
+    const set = updateScript(shell, nothing, FINGERPRINT, names.map((name) => ({ name, value: `new ${name}` }))); // prettier-ignore
+    const script = shell === 'fish' ? `cat ${path} | source; env` : `set -e; eval "$(cat ${path})"; env`;
+    writeFileSync(path, set);
+    const env = { PATH: process.env.PATH ?? '', HOME: FOLDER };
+    const { stdout, status } = spawnSync(shell, [...ARGS[shell], '-c', script], { encoding: 'utf8', env });
+    expect(status).toBe(0);
+    expect(stdout).toContain('A=new A\n');
+    expect(stdout).toContain('C=new C\n');
+    writeFileSync(path, set + updateScript(shell, { from: FINGERPRINT, names }, 'none', []));
+    const left = spawnSync(shell, [...ARGS[shell], '-c', script], { encoding: 'utf8', env });
+    expect(left.status).toBe(0);
+    expect(left.stdout).toContain('__kz_state=none\n');
+    expect(left.stdout).not.toMatch(/^(?:A|C|__kz_was_\w+)=/m);
+  });
+
+  there('remembers what it sets before it sets it', () => {
+    const lines = updateScript(shell, nothing, FINGERPRINT, [{ name: 'A', value: 'new' }]).split('\n');
+    const state = lines.findIndex((line) => line.includes('__kz_state'));
+    expect(state).toBeGreaterThan(0);
+    expect(lines.findIndex((line) => line.includes("'new'"))).toBeGreaterThan(state);
   });
 
   there('is loaded by a start-up file without a word, also with unset variables as errors', () => {
@@ -94,6 +143,39 @@ describe.each(HOOK_SHELLS)('in %s', (shell) => {
     writeFileSync(script, `${strict}${HOOK_SCRIPTS[shell]}${call}\necho "end"\n`);
     const env = { PATH: `${FOLDER}:${process.env.PATH ?? ''}`, HOME: FOLDER };
     expect(spawnSync(shell, [...ARGS[shell], script], { encoding: 'utf8', env })).toMatchObject({ stdout: 'end\n', stderr: '' });
+  });
+});
+
+describe.each(['bash', 'zsh'] as const)('in %s', (shell) => {
+  it.skipIf(isMissing(shell)).each(['readonly A=1', 'A=(1 2)', 'typeset -i A=1'])('leaves alone: %s', (line) => {
+    const steps = [
+      `${line}\n`,
+      updateScript(shell, nothing, FINGERPRINT, [
+        { name: 'A', value: 'x[$(echo run >&2)]' },
+        { name: 'B', value: 'new' },
+      ]),
+      updateScript(shell, { from: FINGERPRINT, names: ['A', 'B'] }, 'none', []),
+      'B="${A[*]}"; export B\n',
+    ];
+    const [, inside = {}, outside = {}, last = {}] = after(shell, steps, {}, 'kz: A is not set: in this shell it is no plain variable\n');
+    expect(inside).toMatchObject({ B: 'new' });
+    expect(inside).not.toHaveProperty('A');
+    expect(outside).not.toHaveProperty('B');
+    expect(last.B).toMatch(/^1(?: 2)?$/);
+  });
+
+  it.skipIf(isMissing(shell))('takes no function for a variable, and heeds no option of the user', () => {
+    const options = { bash: 'set -aeu', zsh: 'setopt err_exit no_unset all_export ksh_arrays sh_word_split warn_create_global' }[shell];
+    const steps = [
+      `A() { echo function; }; ${options}\n`,
+      updateScript(shell, nothing, FINGERPRINT, [{ name: 'A', value: 'a  b' }]),
+      updateScript(shell, { from: FINGERPRINT, names: ['A'] }, 'none', []),
+      'export B="$(A)"\n',
+    ];
+    const [, inside = {}, outside = {}, last = {}] = after(shell, steps);
+    expect(inside.A).toBe('a  b');
+    expect(outside).not.toHaveProperty('A');
+    expect(last.B).toBe('function');
   });
 });
 
@@ -117,12 +199,13 @@ describe('bash', () => {
 
 describe('the state', () => {
   it('is read back as it was written', () => {
-    expect(parseState(`${FINGERPRINT} A B_1`)).toEqual({ from: FINGERPRINT, names: ['A', 'B_1'] });
-    expect(parseState('waiting')).toEqual({ from: 'waiting', names: [] });
-    expect(parseState('')).toEqual({ from: '', names: [] });
+    expect(parseState('bash', `${FINGERPRINT} A B_1`)).toEqual({ from: FINGERPRINT, names: ['A', 'B_1'] });
+    expect(parseState('bash', 'waiting')).toEqual({ from: 'waiting', names: [] });
+    expect(parseState('bash', '')).toEqual({ from: '', names: [] });
   });
 
   it('takes no name that the hook could not have set', () => {
-    expect(parseState('none PATH LD_PRELOAD $(id) A;id KEYZERO_ENV  OK __proto__').names).toEqual(['OK']);
+    expect(parseState('zsh', 'none __kz_state path').names).toEqual([]);
+    expect(parseState('bash', 'none PATH LD_PRELOAD $(id) A;id KEYZERO_ENV  OK __proto__').names).toEqual(['OK']);
   });
 });

@@ -25,3 +25,8 @@ it.each([{ environment: 'prodution', env: {} }, { env: { KEYZERO_ENV: 'prodution
     );
   },
 );
+
+it('refuses an empty --env, which is a variable that was not set', () => {
+  const options = { environment: '', env: { KEYZERO_ENV: 'production' } };
+  expect(() => chooseEnvironment(options, DECLARED)).toThrow(expect.objectContaining({ code: 'usage' }));
+});

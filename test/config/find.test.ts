@@ -73,14 +73,23 @@ describe('a config that was walked to', () => {
     expect(problem(link, stats(maker), maker)).toBeUndefined();
   });
 
-  it('is not asked about for root, nor when it was named', async () => {
-    expect(problem('/', stats(1001), 0)).toBeUndefined();
+  it('may be another user’s for root, unless everybody could have put it there', () => {
+    const project = new Project({ '.keyzero.toml': TEXT });
+    const path = join(project.folder, '.keyzero.toml');
+    expect(problem(path, stats(1001), 0)).toBeUndefined();
+    expect(problem(path, stats(1001, 0o100666), 0)).toContain('can be written by anybody');
+    chmodSync(project.folder, 0o1777);
+    expect(problem(path, stats(1001), 0)).toContain('belongs to another user');
+  });
+
+  it('is believed when somebody named it', async () => {
     const project = new Project({ '.keyzero.toml': TEXT });
     chmodSync(join(project.folder, '.keyzero.toml'), 0o666);
     expect(await project.problems({ explicit: '.keyzero.toml' })).toEqual([]);
+    expect((await project.problems())[0]).toContain('can be written by anybody');
   });
 
-  it.skipIf(process.getuid?.() === 0)('brings its local file under the same rule (not asked of root)', async () => {
+  it('brings its local file under the same rule', async () => {
     const project = new Project({ '.keyzero.toml': TEXT, '.keyzero.local.toml': TEXT });
     chmodSync(join(project.folder, '.keyzero.local.toml'), 0o666);
     expect((await project.problems())[0]).toContain('.keyzero.local.toml can be written by anybody');

@@ -197,10 +197,29 @@ describe('what is wrong', () => {
     expect(await project.problems()).toHaveLength(5);
   });
 
+  it('is cut short when it is endless, and takes no time that grows with its square', async () => {
+    const lines = Array.from({ length: 4000 }, (_, index) => `S${String(index)} = { provider = "nope", ref = "x" }`);
+    const problems = await new Project({ '.keyzero.toml': `[secrets]\n${lines.join('\n')}` }).problems();
+    expect(problems).toHaveLength(21);
+    expect(problems.at(-1)).toBe('and 3980 more problems');
+  });
+
+  it('does not quote what may be a secret in the wrong place', async () => {
+    const key = `AGE-SECRET-KEY-1${'Q'.repeat(58)}`;
+    const problems = await new Project({ '.keyzero.toml': `[secrets]\n[providers.age]\nrecipients = ["${key}"]` }).problems();
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).not.toContain(key);
+  });
+
   it('gives line and column of bad TOML, and nothing of its text', async () => {
     const [problem] = await new Project({ '.keyzero.toml': '[secrets]\nA = { default = "CANARY-5f2b, }\n' }).problems();
     expect(problem).toMatch(/^\.keyzero\.toml:2:\d+ not valid TOML: /);
     expect(problem).not.toContain('CANARY');
+  });
+
+  it('is the size of a file that nobody writes by hand', async () => {
+    const [problem] = await new Project({ '.keyzero.toml': `# ${'x'.repeat(1_048_576)}` }).problems();
+    expect(problem).toContain('is larger than 1 MiB');
   });
 
   it('never falls back from a broken local file', async () => {

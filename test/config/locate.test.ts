@@ -1,6 +1,6 @@
 import { parse } from 'smol-toml';
 import { describe, expect, it } from 'vitest';
-import { locate } from '../../src/config/locate.ts';
+import { locator } from '../../src/config/locate.ts';
 
 type Path = readonly (string | number)[];
 
@@ -57,7 +57,7 @@ host = "*"
 
 /** The text that starts at the position, up to a space or a bracket. */
 function wordAt(source: string, path: Path): string | undefined {
-  const position = locate(source, path);
+  const position = locator(source)(path);
   if (position === undefined) return undefined;
   const line = source.replace(/^\uFEFF/, '').split(/\r?\n/)[position.line - 1] ?? '';
   return `${String(position.line)}: ${/^("[^"]*"|'[^']*'|[^\s.\]=]+)/.exec(line.slice(position.column - 1))?.[0] ?? '?'}`;
@@ -110,14 +110,14 @@ const CASES: readonly (readonly [Path, string | undefined])[] = [
   [[], undefined],
 ];
 
-describe('locate', () => {
+describe('locator', () => {
   it.each(CASES)('%j is at %s', (path, expected) => {
     expect(wordAt(SAMPLE, path)).toBe(expected);
   });
 
   it('says the same of a file with CRLF and a byte order mark', () => {
     const windows = `\uFEFF${SAMPLE.replaceAll('\n', '\r\n')}`;
-    for (const [path] of CASES) expect(locate(windows, path)).toEqual(locate(SAMPLE, path));
+    for (const [path] of CASES) expect(locator(windows)(path)).toEqual(locator(SAMPLE)(path));
   });
 
   it.each<[string, Path, { line: number; column: number }]>([
@@ -140,17 +140,17 @@ describe('locate', () => {
     ['x = { # first\n  a = 1, # why\n\n  b = "\\x41\\e",\n}', ['x', 'b'], { line: 4, column: 3 }],
   ])('%j %j', (source, path, expected) => {
     expect(() => parse(source)).not.toThrow();
-    expect(locate(source, path)).toEqual(expected);
+    expect(locator(source)(path)).toEqual(expected);
   });
 
   it.each(['[secrets', 'a = ', 'a = 1\na = 2', '\u0000'])('has no answer for %j, which is not TOML', (source) => {
-    expect(locate(source, ['secrets'])).toBeUndefined();
-    expect(locate(source, ['a'])).toBeUndefined();
+    expect(locator(source)(['secrets'])).toBeUndefined();
+    expect(locator(source)(['a'])).toBeUndefined();
   });
 
   it('has no answer in an empty file', () => {
-    expect(locate('', ['a'])).toBeUndefined();
-    expect(locate('\uFEFF', ['a'])).toBeUndefined();
-    expect(locate('# only a comment', ['a'])).toBeUndefined();
+    expect(locator('')(['a'])).toBeUndefined();
+    expect(locator('\uFEFF')(['a'])).toBeUndefined();
+    expect(locator('# only a comment')(['a'])).toBeUndefined();
   });
 });

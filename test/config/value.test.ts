@@ -36,6 +36,11 @@ it('anchors a pattern at both ends', () => {
   expect(valueProblems('ab', { pattern: 'a|ab' })).toEqual([]);
 });
 
+it('gives up on a pattern that backtracks without end', () => {
+  expect(valueProblems(`${'a'.repeat(60)}!`, { pattern: '(a+)+' })).toEqual(['cannot be checked: its pattern takes too long']);
+  expect(valueProblems('@'.repeat(200_000), { type: 'email' })).toEqual(['is not of type email']);
+});
+
 it('says everything that is wrong and nothing of the value', () => {
   const value = 'CANARY-1234';
   const problems = valueProblems(value, { starts_with: 'ghp_', one_of: ['a'], max_length: 3, type: 'int', pattern: 'x' });

@@ -12,6 +12,6 @@ it.each([
   expect(parseDuration(text)).toBe(ms);
 });
 
-it.each(['', '5', 's', '1.5s', '-1s', '1 s', '1s ', '1w', '99999999999s'])('%j is no duration', (text) => {
+it.each(['', '5', 's', '1.5s', '-1s', '1 s', '1s ', '1w', '99999999999s', '25d', '600h'])('%j is no duration', (text) => {
   expect(parseDuration(text)).toBeUndefined();
 });

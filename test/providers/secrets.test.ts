@@ -37,7 +37,8 @@ async function outcomes(text: string, env: Record<string, string>, only?: string
   writeFileSync(join(folder, '.keyzero.toml'), text.includes('[') && text.trimStart().startsWith('[') ? text : `[secrets]\n${text}`);
   const config = await loadConfig({ env: { HOME: folder, ...env }, cwd: folder });
   const context = { env, userDirectory: join(folder, '.config/keyzero') };
-  return resolveSecrets(config, { only }, { options: config.providers, context }, AbortSignal.timeout(10_000));
+  const { secrets } = await resolveSecrets(config, { only }, { options: config.providers, context }, AbortSignal.timeout(10_000));
+  return secrets;
 }
 
 describe('one value', () => {
@@ -151,6 +152,13 @@ describe('documents', () => {
     expect(await resolve(document('keys = ["A"]\nrequired = false'), { X: 'x' })).toEqual({ OWN: 'x', A: '(absent)' });
   });
 
+  it('are JSON when their name does not say otherwise: a lone token is not a list of names', async () => {
+    writeFileSync(join(folder, 'token'), 'CANARYabcdefghijklmnopqrstuvwxyz0123456789=');
+    const results = await outcomes('[[secrets_from]]\nprovider = "file"\nref = "token"', {});
+    expect(JSON.stringify(results)).not.toContain('CANARYabc');
+    expect(results.map(({ state }) => state)).toEqual(['failed']);
+  });
+
   it('may be dotenv, YAML or TOML, by their name', async () => {
     writeFileSync(join(folder, 'app.yaml'), 'A: "1"\nB: true\n');
     writeFileSync(join(folder, 'app.env'), "C='x y'\n");
@@ -171,6 +179,19 @@ describe('a selection', () => {
   it('reaches into documents', async () => {
     writeFileSync(join(folder, 'app.json'), '{"C":"c"}');
     expect(await resolve(text, { X: 'x' }, ['C'])).toEqual({ C: 'c' });
+  });
+
+  it('says what is wrong with a document that may have had the name', async () => {
+    writeFileSync(join(folder, 'app.json'), 'not json');
+    const whole = text.replace('keys = ["C"]', '');
+    expect(await resolve(whole, { X: 'x' }, ['A', 'NEW'])).toEqual({ A: 'x', 'file app.json': 'secret-invalid' });
+  });
+
+  it('does not repeat a value that was typed for a name', async () => {
+    for (const typed of ['A=CANARY-1', 'ghp_abcdefghijklmnopqrstuvwxyz0123456789']) {
+      const error = await resolve(text, { X: 'x' }, [typed]).catch((caught: unknown) => caught as KzError);
+      expect(error).toMatchObject({ code: 'usage', message: 'that is not the name of a secret' });
+    }
   });
 
   it('refuses a name that nothing declares', async () => {

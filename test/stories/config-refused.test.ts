@@ -135,6 +135,14 @@ describe('kz validate', () => {
     expect(readdirSync(story.project)).toEqual(['.keyzero.toml']);
   });
 
+  it('shows no control character of a name', async () => {
+    story.config('[secrets]\nA = { provider = "env", ref = "A" }\n["x\\u001B]0;title\\u0007\\nkz: hint: run".secrets]\n');
+    const { stdout, stderr } = await story.kz(['validate']);
+    // eslint-disable-next-line no-control-regex -- none of them may be there
+    expect(stdout + stderr).not.toMatch(/[\u0000-\u0009\u000B-\u001F]|^kz: hint: run/m);
+    expect(stdout + stderr).toContain(String.raw`x\u001b]0;title\u0007\nkz: hint: run`);
+  });
+
   it('warns of providers that are not built', async () => {
     story.config('[secrets]\nA = { provider = "hashicorp", ref = "kv/a#b" }\n[[secrets_from]]\nprovider = "aws"\nref = "sm://x"\n');
     const { code, stdout, stderr } = await story.kz(['validate']);

@@ -93,6 +93,12 @@ function project(folder = ''): void {
   story.write(join(folder, '.keyzero.toml'), '[secrets]\nTOKEN = { provider = "file", ref = "values.json#TOKEN" }\n');
 }
 
+const NASTY_NAMES = {
+  bash: ['UID', 'EUID', 'PPID'],
+  zsh: ['commands', 'path', 'status', 'options', 'UID', 'argv'],
+  fish: ['status', 'history'],
+};
+
 const NOTICE = 'look at it, then run `kz trust`';
 
 describe.each(Object.keys(SHELLS) as ShellName[])('in %s', (name) => {
@@ -142,6 +148,36 @@ describe.each(Object.keys(SHELLS) as ShellName[])('in %s', (name) => {
     expect(await shell.value()).toBe('mine');
     expect(await shell.run('echo go""ing')).toContain('going');
     await shell.leave();
+    expect(await shell.value()).toBe('mine');
+  });
+
+  there('takes everything back although the shell uses the name of a secret itself', async () => {
+    project();
+    const text = readFileSync(join(story.project, '.keyzero.toml'), 'utf8');
+    const names = [...NASTY_NAMES[name], '__kz_state'];
+    const others = names.map((other) => `${other} = { provider = "file", ref = "values.json#TOKEN" }\n`).join('');
+    story.config(`${text.replace('TOKEN', 'FIRST')}${others}${text.replace('[secrets]\n', '')}`);
+    const shell = await Shell.start(name);
+    await shell.enter();
+    // The update after `kz trust` is the quiet one.
+    const told = await shell.run('kz trust');
+    expect(told.replace(/\s+/g, ' ')).toContain(`${names.join(', ')} cannot be set in this shell: ${name} uses these names itself`);
+    for (const own of ['FIRST', 'TOKEN']) expect(await shell.value(own)).toBe('token');
+    await shell.leave();
+    for (const own of ['FIRST', 'TOKEN']) expect(await shell.value(own)).toBe('unset');
+  });
+
+  there('does not export what the user had to himself', async () => {
+    project();
+    await story.kz(['trust']);
+    const shell = await Shell.start(name);
+    await shell.run(name === 'fish' ? 'set -g TOKEN (cat ~/known/mine)' : 'TOKEN="$(cat ~/known/mine)"');
+    await shell.enter();
+    expect(await shell.value()).toBe('token');
+    expect(await shell.value('__kz_was_TOKEN')).toBe('unset');
+    await shell.leave();
+    expect(await shell.value()).toBe('unset');
+    await shell.run(name === 'fish' ? 'set -x TOKEN $TOKEN' : 'export TOKEN');
     expect(await shell.value()).toBe('mine');
   });
 

@@ -98,3 +98,15 @@ test('says what to do when it was not built', async () => {
   expect({ stdout, code }).toEqual({ stdout: '', code: 125 });
   expect(stderr).toMatch(/^kz: error: .*dist\/run\.cjs is not there\nkz: hint: run `npm install` in /);
 });
+
+test('NODE_DEBUG that would make Node print values is refused, any other is not', async () => {
+  for (const sections of ['child_process', 'timers,STREAM', '*', 'child*']) {
+    expect(await story.kz(['run', '--', 'true'], { env: { SOURCE: story.canary(), NODE_DEBUG: sections } })).toMatchObject({
+      stdout: '',
+      stderr:
+        'kz: error: NODE_DEBUG makes Node print secret values\nkz: hint: for the program alone: kz run -- env NODE_DEBUG=SECTION PROGRAM\n',
+      code: 125,
+    });
+  }
+  expect((await story.kz(['run', '--', 'true'], { env: { SOURCE: story.canary(), NODE_DEBUG: 'timeouts' } })).code).toBe(0);
+});

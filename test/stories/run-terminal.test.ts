@@ -239,18 +239,23 @@ describe.skipIf(NO_TERMINAL !== undefined)(`on a terminal${NO_TERMINAL === undef
     await waitUntilGone(tree);
   });
 
-  it('a child with an answer to the end of the terminal hears of it once, and stays', async () => {
+  it.each([
+    ['kz is what the terminal was opened for', []],
+    ['a shell is, whose end tells the whole group', ['sh', '-c', '"$@"; true', 'sh']],
+  ])('a child with an answer to the end of the terminal hears of it once, and stays: %s', async (_, shell) => {
     const log = join(story.folder, 'log');
-    const terminal = await run([...RECORDER, `log=${log}`]);
+    const [first, ...rest] = [...shell, NODE, KZ, 'run', '--', ...RECORDER, `log=${log}`];
+    const terminal = await open([first, ...rest]);
     const child = await recorder(terminal);
+    const kz = shell.length === 0 ? terminal.pid : (descendants(terminal.pid)[0] ?? 0);
     const heard = (): string[] => readFileSync(log, 'utf8').split('\n').slice(1, -1);
     await terminal.hangUp();
     await waitFor('the end of the terminal to reach the child', () => heard().includes('got SIGHUP'));
-    process.kill(terminal.pid, 'SIGUSR1');
+    process.kill(kz, 'SIGUSR1');
     await waitFor('a signal after that', () => heard().includes('got SIGUSR1'));
     expect(heard()).toEqual(['got SIGHUP', 'got SIGUSR1']);
     process.kill(child, 'SIGKILL');
-    expect(await terminal.ended).toEqual({ signal: 'SIGKILL' });
+    await waitUntilGone([kz]);
   });
 
   it('a child under nohup(1) does not hear of the end of the terminal', async () => {

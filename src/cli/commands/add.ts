@@ -3,7 +3,7 @@ import { basename, dirname, join } from 'node:path';
 import { Option, type Command } from 'commander';
 import { findConfig, LOCAL_FILE, PROJECT_FILE } from '../../config/find.ts';
 import { PROVIDER_NAMES, type ProviderName } from '../../config/provider-names.ts';
-import { nameProblem } from '../../config/variable-name.ts';
+import { nameProblem, typedName } from '../../config/variable-name.ts';
 import type { EntryValue } from '../../config/edit.ts';
 import { KzError } from '../../core/errors.ts';
 import { suggest } from '../../core/suggest.ts';
@@ -48,7 +48,7 @@ async function add(givenName: string | undefined, flags: AddFlags): Promise<void
   const { removeSecret, setSecret } = await import('../../config/edit.ts');
   const name = givenName ?? (await missing('Variable name:', 'the variable’s name'));
   const problem = nameProblem(name);
-  if (problem !== undefined) throw new KzError('usage', `${/^\w+$/.test(name) ? name : JSON.stringify(name)} ${problem}`);
+  if (problem !== undefined) throw new KzError('usage', `${typedName(name) ?? 'that'} ${problem}`);
   const address = { name, environment: flags.env };
   if (flags.force !== true && removeSecret(before, address) !== undefined) {
     throw new KzError('usage', `${name} is already declared in ${placeOf(path, flags)}`, { hint: 'add --force to replace the entry' });

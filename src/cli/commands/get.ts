@@ -24,7 +24,8 @@ export function defineGet(command: Command): void {
 
 async function get(name: string, flags: GetFlags): Promise<void> {
   const { config, access } = await openConfig(flags);
-  const [secret] = await withDeadline(flags, (signal) => resolveSecrets(config, { only: [name] }, access, signal));
+  const { secrets } = await withDeadline(flags, (signal) => resolveSecrets(config, { only: [name] }, access, signal));
+  const [secret] = secrets;
   if (secret?.state === 'failed') throw secret.error;
   if (secret?.state !== 'set') throw await absent(name, config, access);
   const value = secret.secret.reveal();

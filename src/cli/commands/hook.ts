@@ -7,7 +7,16 @@ import { KzError } from '../../core/errors.ts';
 import type { Resolved } from '../../providers/secrets.ts';
 import { prepare } from '../../run/prepare.ts';
 import type { Variable } from '../export-formats.ts';
-import { HOOK_SCRIPTS, HOOK_SHELLS, parseState, previousName, updateScript, type HookShell, type HookState } from '../hook-script.ts';
+import {
+  HOOK_SCRIPTS,
+  HOOK_SHELLS,
+  isReserved,
+  parseState,
+  previousName,
+  updateScript,
+  type HookShell,
+  type HookState,
+} from '../hook-script.ts';
 import { openConfig, withConfigFlags, withDeadline, withTimeoutFlag, type ConfigFlags } from '../options.ts';
 import { notice, print, printError } from '../ui.ts';
 
@@ -33,7 +42,7 @@ async function hook(flags: HookFlags): Promise<void> {
     print(HOOK_SCRIPTS[flags.shell]);
     return;
   }
-  const before = parseState(flags.update);
+  const before = parseState(flags.shell, flags.update);
   takeBack(before.names);
   const { from, variables } = await lookHere(before, flags);
   // Another folder of the same project: its values are there already, and asking for them again could open a dialog.
@@ -68,7 +77,7 @@ async function lookHere(before: HookState, flags: HookFlags): Promise<Found> {
     const from = fingerprint(config);
     if (from === before.from) return { from, variables: [] };
     const { secrets } = await withDeadline(flags, (signal) => prepare(config, { clean: false, keep: [] }, access, signal));
-    return { from, variables: secrets.flatMap(variableOf) };
+    return { from, variables: withoutReserved(flags.shell, secrets.flatMap(variableOf)) };
   } catch (error) {
     if (!(error instanceof KzError)) throw error;
     if (error.code !== 'config-not-found') printError(error);
@@ -80,6 +89,18 @@ function fingerprint({ files, environment }: Config): string {
   const hash = createHash('sha256').update(environment?.name ?? '');
   for (const { path, text } of files) hash.update('\0').update(path).update('\0').update(text);
   return hash.digest('hex');
+}
+
+/** An error, because the update that follows `kz trust` is a quiet one; the other variables are set all the same. */
+function withoutReserved(shell: HookShell, variables: readonly Variable[]): Variable[] {
+  const reserved = variables.filter(({ name }) => isReserved(shell, name)).map(({ name }) => name);
+  if (reserved.length > 0) {
+    const what = `${reserved.join(', ')} cannot be set in this shell: ${shell} uses ${reserved.length === 1 ? 'this name' : 'these names'} itself`;
+    printError(
+      new KzError('secret-invalid', what, { hint: 'for a program: `kz run -- PROGRAM`; for the shell, give the secret another name' }),
+    );
+  }
+  return variables.filter(({ name }) => !isReserved(shell, name));
 }
 
 function variableOf(secret: Resolved): Variable[] {

@@ -66,7 +66,7 @@ async function putMissing(name: string | undefined, flags: PutFlags): Promise<vo
     throw new KzError('usage', '--missing asks for every value and takes no name and no file', { hint: 'kz put --missing' });
   }
   const { config, access } = await openConfig(flags);
-  const resolved = await withDeadline(flags, (signal) => resolveSecrets(config, {}, access, signal));
+  const { secrets: resolved } = await withDeadline(flags, (signal) => resolveSecrets(config, {}, access, signal));
   const { targets, others } = await sorted(resolved, config, access);
   if (targets.length === 0 && others.length === 0) notice('every required secret has a value');
   if (targets.length > 0 && !hasTerminal()) throw KzError.all([...others, nobodyToAsk(targets)]);

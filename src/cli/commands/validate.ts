@@ -4,7 +4,7 @@ import type { Config } from '../../config/load.ts';
 import { KzError } from '../../core/errors.ts';
 import { PROVIDERS } from '../../providers/table.ts';
 import { openConfig, withConfigFlags, type ConfigFlags } from '../options.ts';
-import { print, printJson, warn } from '../ui.ts';
+import { printJson, printLine, warn } from '../ui.ts';
 
 interface ValidateFlags extends ConfigFlags {
   readonly json?: boolean;
@@ -49,8 +49,8 @@ function report(config: Config, flags: ValidateFlags): void {
     return;
   }
   for (const warning of warnings) warn(warning);
-  for (const { path } of config.files) print(`${path}: ok\n`);
-  print(`${summary(config)}\n`);
+  for (const { path } of config.files) printLine(`${path}: ok`);
+  printLine(summary(config));
 }
 
 /** `declares 2 secrets and 1 document; environments: production, staging`. */
