@@ -6,6 +6,8 @@ import { parseDuration } from '../core/duration.ts';
 import { KzError } from '../core/errors.ts';
 import type { Access } from '../providers/resolve.ts';
 import type { ProviderContext } from '../providers/provider.ts';
+import { Signals } from '../run/signals.ts';
+import { interruptible } from './exit.ts';
 import { setVoice } from './ui.ts';
 
 export interface ConfigFlags {
@@ -69,15 +71,21 @@ export function useVoice(flags: ConfigFlags): void {
   setVoice({ quiet: flags.quiet ?? false, verbose: flags.verbose ?? false });
 }
 
-/** The timer keeps the process alive on purpose: a provider that hangs without any open handle must still time out. */
-export async function withDeadline<T>(flags: ConfigFlags, action: (signal: AbortSignal) => Promise<T>): Promise<T> {
+/**
+ * Aborts the action when its time is over or a signal arrives (then it throws `Interrupted`): the programs that providers started have
+ * groups of their own, so nobody else ends them. The timer keeps the process alive on purpose: a provider that hangs without any open handle
+ * must still time out.
+ */
+export async function withDeadline<T>(flags: ConfigFlags, action: (signal: AbortSignal) => Promise<T>, heldByCaller?: Signals): Promise<T> {
+  const signals = heldByCaller ?? new Signals();
   const controller = new AbortController();
   const timer = setTimeout(() => {
     controller.abort();
   }, flags.timeout ?? DEFAULT_TIMEOUT_MS);
   try {
-    return await action(controller.signal);
+    return await interruptible(signals, controller.signal, action);
   } finally {
     clearTimeout(timer);
+    if (heldByCaller === undefined) signals.close();
   }
 }

@@ -114,6 +114,7 @@ function isUnsafeInteger(token: string): boolean {
 
 async function parseYaml(text: string, what: string): Promise<unknown> {
   const yaml = await import('yaml');
+  if (isDeepYaml(new yaml.Lexer().lex(text))) throw tooDeep(what);
   const document = yaml.parseDocument(text, { uniqueKeys: true, intAsBigInt: true, prettyErrors: false, logLevel: 'error' });
   const [problem] = document.errors;
   if (problem !== undefined) throw notA('yaml', what, lineAt(text, problem.pos[0]));
@@ -136,6 +137,23 @@ async function parseYaml(text: string, what: string): Promise<unknown> {
   } catch {
     throw badAlias(what);
   }
+}
+
+/**
+ * Asked before the parser, which recurses: deep enough, it takes a minute or the whole process down. Outside of brackets every level
+ * has an indicator or a column of indentation in front of it.
+ */
+function isDeepYaml(tokens: Iterable<string>): boolean {
+  let brackets = 0;
+  let column = 0;
+  for (const token of tokens) {
+    if (/^\r?\n$/.test(token)) column = 0;
+    else if (/^[[{]$/.test(token)) brackets++;
+    else if (/^[\]}]$/.test(token)) brackets--;
+    else if (brackets <= 0 && /^(?: +|[-?:])$/.test(token)) column += token.length;
+    if (brackets > 2 * MAX_DEPTH || (column > 2 * MAX_DEPTH && /^[-?:]$/.test(token))) return true;
+  }
+  return false;
 }
 
 function badAlias(what: string): KzError {
@@ -182,6 +200,26 @@ function parseDotenv(original: string, what: string): Document {
     values.set(name, quoted === undefined ? value.trim() : quote === '"' ? value.replace(/\\n/g, '\n').replace(/\\r/g, '\r') : value);
   }
   return values;
+}
+
+/** Level by level, without recursion. What several aliases share is looked at once. */
+function isDeep(content: unknown): boolean {
+  let level = new Set([content]);
+  for (let depth = 0; level.size > 0; depth++) {
+    if (depth > MAX_DEPTH) return true;
+    level = new Set([...level].flatMap(childrenOf));
+  }
+  return false;
+}
+
+function childrenOf(value: unknown): unknown[] {
+  if (value instanceof Map) return [...value.values()];
+  if (Array.isArray(value)) return value;
+  return isRecord(value) ? Object.values(value) : [];
+}
+
+function tooDeep(what: string): KzError {
+  return new KzError('secret-invalid', `${what} is nested too deeply`, { hint: `kz reads up to ${String(MAX_DEPTH)} levels` });
 }
 
 function notA(format: DocumentFormat, what: string, line?: number, hint?: string): KzError {

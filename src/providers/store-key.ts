@@ -1,7 +1,8 @@
 // The key of the embedded store: an age identity in a file beside it, the same file under a passphrase, or in the system keychain.
-// What exists on disk says which. Never makes a new key for a store that has one, nor replaces a key.
+// What exists on disk says which. Never makes a new key for a store that has one, nor replaces a key, nor guesses which of two it is, nor
+// accepts another kind than the configured one: whoever can put files beside a store could else put theirs in place of it.
 import { existsSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { KzError } from '../core/errors.ts';
 import { shortPath } from '../core/home-path.ts';
 import { readPrivateFile, writePrivateFile } from '../core/private-file.ts';
@@ -21,7 +22,7 @@ export interface StoreKey {
 }
 
 export interface StoreKeyOptions {
-  /** Where a new key goes; by default under the passphrase when there is one, else in a file. */
+  /** Where the key is, or a new one goes. By default what exists; a new one under the passphrase when that is set, else in a file. */
   readonly kind: KeyKind | undefined;
   readonly openKeychain: () => Promise<Provider>;
 }
@@ -33,8 +34,13 @@ export function openStoreKey(store: string, options: StoreKeyOptions, context: P
   const stem = store.replace(/\.age$/, '');
   const paths = { file: `${stem}.key`, passphrase: `${stem}.key.age`, keychain: `${stem}.key.keychain` };
   const show = (kind: KeyKind): string => shortPath(paths[kind], context.env);
-  const passphrase = context.env.KEYZERO_PASSPHRASE === '' ? undefined : context.env.KEYZERO_PASSPHRASE;
-  const existing = (): KeyKind | undefined => KINDS.find((kind) => existsSync(paths[kind]));
+  const { KEYZERO_PASSPHRASE: passphrase } = context.env;
+  const existing = (): KeyKind | undefined =>
+    theOnly(
+      KINDS.filter((kind) => existsSync(paths[kind])),
+      options.kind,
+      show,
+    );
   const planned = options.kind ?? (passphrase === undefined ? 'file' : 'passphrase');
   const unlock = rememberUnlocked();
 
@@ -56,12 +62,12 @@ export function openStoreKey(store: string, options: StoreKeyOptions, context: P
           await writePrivateFile(paths.file, Buffer.from(text));
           return parseIdentities(text, show('file'));
         case 'passphrase': {
-          const sealed = await encryptWithPassphrase(Buffer.from(text), requirePassphrase(passphrase, show('passphrase')));
+          const sealed = await encryptWithPassphrase(Buffer.from(text), passphraseForNew(passphrase));
           await writePrivateFile(paths.passphrase, sealed);
           return parseIdentities(text, show('passphrase'));
         }
         case 'keychain': {
-          const kept = await intoKeychain(text, store, options, signal);
+          const kept = await intoKeychain(text, store, { ...options, userDirectory: context.userDirectory }, signal);
           const marker = `The key of this store is in the system keychain, as ${KEYCHAIN_REF}.\n`;
           await writePrivateFile(paths.keychain, Buffer.from(marker));
           return parseIdentities(kept, 'the key in the system keychain');
@@ -72,7 +78,8 @@ export function openStoreKey(store: string, options: StoreKeyOptions, context: P
     describe() {
       switch (existing() ?? planned) {
         case 'file':
-          return show('file');
+          // Two stores may share one environment, so this is no error, but nobody should take this store for one under the passphrase.
+          return passphrase !== undefined && passphrase !== '' ? `${show('file')} (not with KEYZERO_PASSPHRASE)` : show('file');
         case 'passphrase':
           return `${show('passphrase')} and the passphrase in KEYZERO_PASSPHRASE`;
         case 'keychain':
@@ -80,6 +87,20 @@ export function openStoreKey(store: string, options: StoreKeyOptions, context: P
       }
     },
   };
+}
+
+function theOnly(found: readonly KeyKind[], configured: KeyKind | undefined, show: (kind: KeyKind) => string): KeyKind | undefined {
+  const [kind, other] = found;
+  if (kind === undefined) return undefined;
+  if (other !== undefined) {
+    throw new KzError('provider-corrupt', `the store has two keys, ${show(kind)} and ${show(other)}`, {
+      hint: 'move away the one that is not yours, together with a store.age that came with it',
+    });
+  }
+  if (configured === undefined || configured === kind) return kind;
+  throw new KzError('config-invalid', `the key of the store is ${show(kind)}, but the config says identity = "${configured}"`, {
+    hint: `if that key is yours, set \`identity = "${kind}"\` in [providers.store]; else move it and the store away`,
+  });
 }
 
 /** What age-keygen writes, so that the stock program reads it. */
@@ -90,8 +111,17 @@ async function newKeyText(): Promise<string> {
 }
 
 function requirePassphrase(passphrase: string | undefined, what: string): string {
-  if (passphrase !== undefined) return passphrase;
+  if (passphrase !== undefined && passphrase !== '') return passphrase;
   throw new KzError('provider-locked', `${what} is locked with a passphrase`, { hint: 'set KEYZERO_PASSPHRASE' });
+}
+
+/** An empty one is a CI secret that is not set, and no wish for a key without a passphrase. */
+function passphraseForNew(passphrase: string | undefined): string {
+  if (passphrase !== undefined && passphrase !== '') return passphrase;
+  const state = passphrase === undefined ? 'not set' : 'empty';
+  throw new KzError('provider-locked', `cannot make a store under a passphrase: KEYZERO_PASSPHRASE is ${state}`, {
+    hint: 'set KEYZERO_PASSPHRASE; for a key without a passphrase, set `identity = "file"` in [providers.store]',
+  });
 }
 
 /** `kz put` opens the key twice, and scrypt takes a second each time. */
@@ -121,8 +151,18 @@ async function fromKeychain(store: string, { openKeychain }: StoreKeyOptions, si
   );
 }
 
+interface KeychainOptions extends StoreKeyOptions {
+  readonly userDirectory: string;
+}
+
+/** Under a lock of all stores: of two that look at once, both would find nothing, and the second replace the key of the first. */
+async function intoKeychain(text: string, store: string, options: KeychainOptions, signal: AbortSignal): Promise<string> {
+  const { withFileLock } = await import('../core/file-lock.ts');
+  return withFileLock(join(options.userDirectory, 'store-identity'), () => shareOrPut(text, store, options, signal), signal);
+}
+
 /** Returns what the keychain holds afterwards: a key that is there already, another store's, is shared and not replaced. */
-async function intoKeychain(text: string, store: string, options: StoreKeyOptions, signal: AbortSignal): Promise<string> {
+async function shareOrPut(text: string, store: string, options: StoreKeyOptions, signal: AbortSignal): Promise<string> {
   const keychain = await options.openKeychain();
   const [before] = await keychain.get([keychainRef(store)], signal);
   if (before?.ok === true) return before.secret.reveal();

@@ -61,38 +61,50 @@ export class ChildTree {
   /** TERM ends the whole tree, now or after the grace; what the other signals mean is up to the child. */
   deliver(signal: NodeJS.Signals): void {
     if (cameFromTerminal(signal, this.#options.ownGroup)) return;
-    if (signal !== 'SIGTERM') {
+    if (signal === 'SIGTERM') {
+      this.#signalTree(signal);
+      this.#killed ??= this.#killAfterGrace();
+    } else if (this.#alive) {
       this.#signalChild(signal);
-      return;
     }
-    this.#signalTree(signal);
-    this.#killed ??= this.#killAfterGrace();
   }
 
   /** Ends early when the whole tree is gone. A child that exits at once may leave others behind (npx does), and they get KILL too. */
   async #killAfterGrace(): Promise<void> {
-    const deadline = performance.now() + this.#options.graceMs;
-    while (performance.now() < deadline) {
-      await delay(Math.min(POLL_MS, this.#options.graceMs));
+    const { graceMs } = this.#options;
+    const start = performance.now();
+    let told = false;
+    while (performance.now() < start + graceMs) {
+      await delay(Math.min(POLL_MS, graceMs));
       if (!this.#alive && this.#members().length === 0) return;
+      // Not at once: timeout(1) and a second kz forward to those whom they gave a group of their own.
+      if (told || (this.#alive && performance.now() < start + graceMs / 2)) continue;
+      this.#signalOutsiders('SIGTERM');
+      told = true;
     }
     this.#signalTree('SIGKILL');
+    this.#signalOutsiders('SIGKILL');
   }
 
   #signalChild(signal: NodeJS.Signals): void {
     const { pid } = this.#child;
-    if (this.#alive) send(this.#options.ownGroup ? -pid : pid, signal);
+    send(this.#options.ownGroup ? -pid : pid, signal);
   }
 
-  /** The group at once, so that nobody can fork away, then those who left it. */
+  /** The group at once, so that nobody can fork away; where it is kz's too, the child and everybody below it. */
   #signalTree(signal: NodeJS.Signals): void {
     const { pid } = this.#child;
     // Before anything is signalled: a process whose parent died belongs to init.
     const members = this.#members();
-    const inGroup = (member: Process): boolean => this.#options.ownGroup && member.group === pid;
-    if (this.#alive) this.#signalChild(signal);
-    else if (members.some(inGroup)) send(-pid, signal);
-    for (const member of members) if (member.pid !== pid && !inGroup(member)) send(member.pid, signal);
+    if (this.#alive || (this.#options.ownGroup && members.some(({ group }) => group === pid))) this.#signalChild(signal);
+    if (this.#options.ownGroup) return;
+    for (const member of members) if (member.pid !== pid) send(member.pid, signal);
+  }
+
+  /** Those who left the child's group. */
+  #signalOutsiders(signal: NodeJS.Signals): void {
+    if (!this.#options.ownGroup) return;
+    for (const { pid, group } of this.#members()) if (group !== this.#child.pid) send(pid, signal);
   }
 
   /** Everybody who is alive, the child included. */

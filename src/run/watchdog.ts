@@ -5,26 +5,34 @@ import { Socket } from 'node:net';
 
 /**
  * $1 is the child, $2 is `group` when the child leads a process group of its own. TERM, a second for the tree to clean up, KILL. A process
- * whose parent died belongs to init, so the tree is written down before anything is signalled. Small containers have no ps(1).
+ * whose parent died belongs to init, so the tree, which is everybody that the first signal does not reach, is written down before anything
+ * is signalled. Small containers have no ps(1).
  */
 const SCRIPT = `
 read -r _
 table() {
   if [ -r /proc/self/stat ]; then
     for file in /proc/[0-9]*/stat; do
-      read -r line <"$file" && set -- \${line##*) } && echo "\${line%% *} $2"
+      read -r line <"$file" && set -- \${line##*) } && echo "\${line%% *} $2 $3"
     done
   else
-    ps -A -o pid= -o ppid=
+    ps -A -o pid= -o ppid= -o pgid=
   fi
 }
-tree=$(table | awk -v root="$1" '
-  { parent[$1] = $2 }
-  END { for (p in parent) { q = p; while ((q in parent) && q != root) q = parent[q]; if (q == root) print p } }')
-[ "$2" = group ] && set -- "$1" "-$1" || set -- "$1" "$1"
-kill -TERM "$2" $tree
+tree=$(table | awk -v root="$1" -v kind="$2" '
+  { parent[$1] = $2; group[$1] = $3 }
+  END {
+    for (p in parent) {
+      if (p == root || (kind == "group" && group[p] == root)) continue
+      q = p
+      while ((q in parent) && q != root) q = parent[q]
+      if (q == root) print p
+    }
+  }')
+[ "$2" = group ] && set -- "-$1" || set -- "$1"
+kill -TERM "$1" $tree
 sleep 1
-kill -KILL "$2" $tree
+kill -KILL "$1" $tree
 `;
 
 export interface Watchdog {

@@ -24,4 +24,5 @@ it('reads the code of a system error and of nothing else', () => {
   expect(systemCode(Object.assign(new Error('x'), { code: 'ENOENT' }))).toBe('ENOENT');
   expect(systemCode(new Error('x'))).toBeUndefined();
   expect(systemCode({ code: 'ENOENT' })).toBeUndefined();
+  expect(systemCode(new KzError('write-failed', 'x'))).toBeUndefined();
 });

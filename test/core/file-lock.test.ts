@@ -1,6 +1,19 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -135,6 +148,14 @@ describe('one process', () => {
     expect(ran).toBe(false);
   });
 
+  it('says once, and why, that it cannot make the lock', async () => {
+    const long = join(path, '..', 'n'.repeat(252));
+    await expect(withFileLock(long, () => Promise.resolve(), soon())).rejects.toMatchObject({
+      code: 'write-failed',
+      message: `cannot write ${long}.lock: the name is too long`,
+    });
+  });
+
   it('says which lock it cannot write', async () => {
     await expect(withFileLock(join(path, 'below'), () => Promise.resolve(), soon())).rejects.toMatchObject({
       code: 'write-failed',
@@ -219,6 +240,42 @@ describe('a lock that somebody holds', () => {
       expect(await withFileLock(path, () => Promise.resolve('mine'), soon())).toBe('mine');
     },
   );
+
+  it.each(['a FIFO', 'a folder', 'a link to a device', 'a link to a FIFO', 'a link to nowhere'])(
+    'is %s: waited for until the signal aborts, and never removed',
+    async (kind) => {
+      const lock = `${path}.lock`;
+      if (kind === 'a folder') mkdirSync(lock);
+      else if (kind === 'a FIFO') execFileSync('mkfifo', [lock]);
+      else {
+        execFileSync('mkfifo', [`${path}.fifo`]);
+        symlinkSync(kind === 'a link to a device' ? '/dev/zero' : kind === 'a link to a FIFO' ? `${path}.fifo` : '/nowhere/x', lock);
+      }
+      execFileSync('touch', ['-h', '-d', '2020-01-01', lock]);
+      const error = await timesOut();
+      expect(error.message).toBe(`gave up waiting for ${lock}, which is not a regular file`);
+      expect(error.hint).toBe(`run \`ls -ld ${lock}\`, and move it away`);
+      expect(lstatSync(lock).isFile()).toBe(false);
+    },
+    10_000,
+  );
+
+  it('is not read to its end when it is large', async () => {
+    writeFileSync(`${path}.lock`, '');
+    truncateSync(`${path}.lock`, 3 * 2 ** 30);
+    await timesOut();
+  });
+
+  it.runIf(existsSync('/etc/machine-id'))('is left alone when its process runs on another machine of the same name', async () => {
+    const own = await ownLock();
+    const [host = '', namespace = ''] = String(own.place).split(' ');
+    expect(own.place).toMatch(/ [0-9a-f]{16}$/);
+    expect(own.place).not.toContain(readFileSync('/etc/machine-id', 'utf8').trim().slice(0, 16));
+    for (const place of [`${host} ${namespace}`, `${host} ${namespace} 0123456789abcdef`]) {
+      writeFileSync(`${path}.lock`, JSON.stringify({ ...own, pid: 2 ** 30, place }));
+      expect((await timesOut()).message).toContain(`process ${String(2 ** 30)} on ${host}`);
+    }
+  });
 
   it('is taken over when the process that took it over was killed too', async () => {
     const child = await holder();

@@ -1,5 +1,16 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { generateHybridIdentity, identityToRecipient } from 'age-encryption';
@@ -84,8 +95,41 @@ describe('get', () => {
   it('does not wait for a FIFO, and says that a folder is no file', async () => {
     execFileSync('mkfifo', [join(at.repository, 'fifo.env.age')]);
     mkdirSync(join(at.repository, 'folder.env.age'));
-    expect((await at.getFailure({}, 'fifo.env.age#A')).code).toBe('provider-corrupt');
-    expect((await at.getFailure({}, 'folder.env.age#A')).message).toBe('cannot read ~/project/folder.env.age (EISDIR)');
+    for (const [name, kind] of [
+      ['fifo', 'a FIFO'],
+      ['folder', 'a folder'],
+    ]) {
+      const error = await at.getFailure({}, `${name ?? ''}.env.age#A`);
+      expect([error.code, error.message]).toEqual([
+        'ref-invalid',
+        `age file ~/project/${name ?? ''}.env.age is ${kind ?? ''}, not a regular file`,
+      ]);
+    }
+  });
+
+  it('reads no device behind a link, and at most 8 MiB', async () => {
+    symlinkSync('/dev/zero', join(at.repository, 'zero.env.age'));
+    writeFileSync(join(at.repository, 'large.env.age'), '');
+    truncateSync(join(at.repository, 'large.env.age'), 8 * 1_048_576 + 1);
+    const problems = {
+      'zero.env.age': ['ref-invalid', 'age file ~/project/zero.env.age is a device, not a regular file'],
+      'large.env.age': ['secret-invalid', 'age file ~/project/large.env.age is larger than 8 MiB'],
+    };
+    for (const [name, problem] of Object.entries(problems)) {
+      for (const error of [
+        await at.getFailure({}, name),
+        await failure(at.put({}, `${name}#A`, CANARY)),
+        await failure(at.remove({}, name)),
+      ])
+        expect([error.code, error.message]).toEqual(problem);
+    }
+    expect(lstatSync(join(at.repository, 'zero.env.age')).isSymbolicLink()).toBe(true);
+  });
+
+  it('says that a document is nested too deeply', async () => {
+    await at.seal('deep.json.age', `{"a": ${'['.repeat(200_000)}${']'.repeat(200_000)}}`);
+    expect((await at.getFailure({}, 'deep.json.age#a')).message).toBe('~/project/deep.json.age is nested too deeply');
+    expect((await failure(at.put({}, 'deep.json.age#b', CANARY))).message).toBe('~/project/deep.json.age is nested too deeply');
   });
 });
 
@@ -109,6 +153,21 @@ describe('identities', () => {
     expect(await read({ env: { KEYZERO_AGE_IDENTITY: '', KEYZERO_AGE_KEY: '' } })).toEqual(['provider-denied']);
     writeIdentity(at.identityPath, at.other.identity);
     expect(await read({})).toEqual([CANARY]);
+  });
+
+  it('are paths, and a key in their place is never quoted', async () => {
+    const hint = 'use KEYZERO_AGE_KEY for the key itself';
+    const keys = [at.other.identity, at.other.identity.toLowerCase(), `# a comment\n${at.other.identity}`, `./${at.other.identity}`];
+    for (const key of keys) {
+      const cases = [
+        [{ env: { KEYZERO_AGE_IDENTITY: key } }, 'KEYZERO_AGE_IDENTITY holds a key, not the path of a file'],
+        [{ options: { identity: key } }, '`identity` in [providers.age] holds a key, not the path of a file'],
+      ] as const;
+      for (const [setup, message] of cases) {
+        expect(await at.getFailure(setup, 'a.env.age#A')).toMatchObject({ code: 'config-invalid', message, hint });
+        expect(await failure(at.put(setup, 'new.env.age#A', CANARY))).toMatchObject({ code: 'config-invalid', message, hint });
+      }
+    }
   });
 
   it('may be post-quantum', async () => {

@@ -248,6 +248,51 @@ describe('a text that is not a document', () => {
   });
 });
 
+describe('a document that is nested too deeply', () => {
+  const n = 200_000;
+  const lines = (line: string): string => Array.from({ length: 300 }, (_item, index) => `${' '.repeat(index)}${line}\n`).join('');
+
+  it.each([
+    ['json', 'lists', `{"a": ${'['.repeat(n)}${']'.repeat(n)}}`],
+    ['json', 'objects', `${'{"a":'.repeat(n)}1${'}'.repeat(n)}`],
+    ['json', 'a large number inside', `{"a": ${'['.repeat(n)}12345678901234567890${']'.repeat(n)}}`],
+    ['json', 'one level more than kz reads', `{"a": ${'['.repeat(101)}${']'.repeat(101)}}`],
+    ['yaml', 'lists', `a: ${'['.repeat(n)}${']'.repeat(n)}`],
+    ['yaml', 'objects', `${'{a: '.repeat(n)}1${'}'.repeat(n)}`],
+    ['yaml', 'closing brackets in quotes', '["]", '.repeat(n)],
+    ['yaml', 'lists in one line', `a:\n  ${'- '.repeat(n)}x`],
+    ['yaml', 'keys in one line', `${'? '.repeat(n)}x`],
+    ['yaml', 'indented objects', lines('a:')],
+    ['yaml', 'indented lists', lines('-')],
+    ['yaml', 'indented keys', lines('?')],
+    ['toml', 'a dotted key', `${'a.'.repeat(n)}b = 1`],
+  ] as const)('%s: %s', async (format, _case, text) => {
+    const error = await failure(text, format);
+    expect([error.code, error.message, error.hint]).toEqual([
+      'secret-invalid',
+      'file conf/x is nested too deeply',
+      'kz reads up to 100 levels',
+    ]);
+  });
+
+  it('is refused by the parser for TOML', async () => {
+    expect((await failure(`a = ${'['.repeat(n)}${']'.repeat(n)}`, 'toml')).code).toBe('secret-invalid');
+  });
+
+  it('is not one that is only long, wide, or full of brackets', async () => {
+    const text = `{"x": "${'['.repeat(n)}", "a": ${'['.repeat(99)}"b"${']'.repeat(99)}}`;
+    for (const format of ['json', 'yaml'] as const) {
+      expect(await select(text, format, 'a.0')).toBe(`${'['.repeat(98)}"b"${']'.repeat(98)}`);
+      expect(await select(text, format, 'x')).toHaveLength(n);
+    }
+    const wide = `{${Array.from({ length: 500 }, (_item, index) => `k${String(index)}: [a, {b: - }]`).join(', ')}}`;
+    expect(await select(wide.replaceAll('- ', 'c'), 'yaml', 'k499.1.b')).toBe('c');
+    const list = `a:\n${'  - x: [1]\n'.repeat(1000)}b: |\n${' '.repeat(400)}- - text\n`;
+    expect(await select(list, 'yaml', 'b')).toBe('- - text\n');
+    expect(await select(`a: b${' '.repeat(400)}# ? - :\n`, 'yaml', 'a')).toBe('b');
+  });
+});
+
 describe('documentFormat', () => {
   it.each<[string, DocumentFormat]>([
     ['a/b.json', 'json'],

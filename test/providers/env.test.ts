@@ -31,6 +31,16 @@ it.each(['toString', '__proto__', 'constructor', '', 'A B', 'A\0B', 'UNSET'])('%
   expect(outcome?.ok === false && outcome.error.code).toBe('secret-missing');
 });
 
+it.each(['KEYZERO_PASSPHRASE', 'KEYZERO_AGE_KEY'])('%s is not handed out', async (name) => {
+  for (const env of [{ [name]: CANARY }, {}]) {
+    const [outcome] = await get(env, name);
+    expect(outcome).toMatchObject({ ok: false, error: { code: 'ref-invalid' } });
+    expect(outcome?.ok === false && outcome.error.message).toBe(
+      `env ref "${name}" opens kz's own store, and kz does not hand it out as a value`,
+    );
+  }
+});
+
 it('reads the real environment', async () => {
   const [outcome] = await get(process.env, 'PATH');
   expect(outcome?.ok === true && outcome.secret.reveal()).toBe(process.env.PATH);

@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, realpath, rm, writeFile } from 'node:fs/promises';
@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { KzError } from '../../src/core/errors.ts';
 import { openExec } from '../../src/providers/exec.ts';
 import type { Outcome, Provider } from '../../src/providers/provider.ts';
+import { bundle } from '../fixtures/bundle.ts';
 
 const CANARY = `CANARY-${randomBytes(8).toString('hex')}`;
 const NEVER = new AbortController().signal;
@@ -101,6 +102,12 @@ describe('the program', () => {
     expect(await value(await script('env', `printf %s "$KZ_TEST_VALUE"`), open(undefined, { KZ_TEST_VALUE: CANARY }))).toBe(CANARY);
   });
 
+  it('does not get the keys to the stores of kz', async () => {
+    const inherits = await script('inherits', `printf %s "$KEYZERO_PASSPHRASE$KEYZERO_AGE_KEY$KEYZERO_AGE_IDENTITY"`);
+    const env = { KEYZERO_PASSPHRASE: CANARY, KEYZERO_AGE_KEY: CANARY, KEYZERO_AGE_IDENTITY: 'a path' };
+    expect(await value(inherits, open(undefined, env))).toBe('a path');
+  });
+
   it('is looked up in PATH only by a bare name', async () => {
     await script('bare', 'echo here');
     expect(await value('bare', open(undefined, { PATH: `/nowhere:${folder}:/usr/bin:/bin` }))).toBe('here');
@@ -137,6 +144,12 @@ describe('the program', () => {
   it('cannot be started', async () => {
     const error = await failure(`true ${'x'.repeat(3_000_000)}`);
     expect([error.code, error.message]).toEqual(['provider-failed', 'cannot start program "true": E2BIG']);
+  });
+
+  it('cannot be started when no file descriptor is left', async () => {
+    const starved = await bundle('starved', folder);
+    const { stdout, stderr } = spawnSync(process.execPath, [starved, 'exec', folder], { encoding: 'utf8' });
+    expect([stdout, stderr]).toEqual(['provider-failed: cannot start program "true": EMFILE\n', '']);
   });
 
   it.each(['', '  ', `'' a`, 'a\0b', `a 'b`, 'a\\'])('%j is not a ref', async (ref) => {

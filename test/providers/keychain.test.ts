@@ -1,6 +1,6 @@
 // Without a keychain: what kz says, and that it always ends. With one: test/live/keychain.test.ts.
 import { build } from 'esbuild';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
@@ -15,6 +15,7 @@ import { KzError } from '../../src/core/errors.ts';
 import { Secret } from '../../src/core/secret.ts';
 import { busEnvironment, openKeychain } from '../../src/providers/keychain.ts';
 import type { Provider, Ref } from '../../src/providers/provider.ts';
+import { bundle } from '../fixtures/bundle.ts';
 
 const CANARY = `CANARY-${randomBytes(8).toString('hex')}`;
 const NEVER = new AbortController().signal;
@@ -69,6 +70,12 @@ describe('the ref', () => {
     const [outcome] = await open({}).get([ref(text)], NEVER);
     expect(outcome?.ok === false && outcome.error.code).toBe('ref-invalid');
   });
+});
+
+it('says that the helper cannot be started when no file descriptor is left', async () => {
+  const starved = await bundle('starved', folder);
+  const { stdout, stderr } = spawnSync(process.execPath, [starved, 'keychain', folder], { encoding: 'utf8' });
+  expect([stdout, stderr]).toEqual(['provider-failed: cannot start the helper process for the system keychain: EMFILE\n', '']);
 });
 
 describe('the address of the bus', () => {

@@ -134,7 +134,7 @@ describe('kz add refuses', () => {
   ])('the name %j', async (name, problem) => {
     expect(await add(name, '-p', 'store', '-r', 'x')).toMatchObject({
       code: 2,
-      stderr: `kz: error: ${/^\w+$/.test(name) ? name : JSON.stringify(name)} ${problem}\n`,
+      stderr: `kz: error: ${/^[A-Z_]+$/.test(name) ? name : 'that'} ${problem}\n`,
     });
   });
 
@@ -174,6 +174,22 @@ describe('the file', () => {
     expect(await add('NEW', '-p', 'env', '-r', 'NEW')).toMatchObject({ code: 0 });
     expect(statSync(target).mode & 0o777).toBe(0o640);
     expect(readFileSync(target, 'utf8')).toContain('NEW = ');
+  });
+
+  it('is at no moment open to more people than before', async () => {
+    chmodSync(story.config(CONFIG), 0o600);
+    const probe = story.write(
+      'probe.cjs',
+      `const fs = require('node:fs');
+       const write = fs.writeFileSync;
+       fs.writeFileSync = (path, ...rest) => {
+         write(path, ...rest);
+         write(2, 'written with mode ' + (fs.statSync(path).mode & 0o777).toString(8) + '\\n');
+       };`,
+    );
+    const { stderr } = await story.kz(['add', 'NEW', '-p', 'env', '-r', 'NEW'], { env: { NODE_OPTIONS: `--require ${probe}` } });
+    expect(stderr).toContain('written with mode 600\n');
+    expect(stderr.match(/written with mode/g)).toHaveLength(1);
   });
 
   it('is not touched when it has mistakes, which are shown where they are', async () => {

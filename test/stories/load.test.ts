@@ -100,13 +100,15 @@ test('says what to do when it was not built', async () => {
 });
 
 test('NODE_DEBUG that would make Node print values is refused, any other is not', async () => {
+  const refusal =
+    'kz: error: NODE_DEBUG makes Node print secret values\nkz: hint: for the program alone: kz run -- env NODE_DEBUG=SECTION PROGRAM\n';
+  const startWith = (sections: string): Promise<Ended> =>
+    story.kz(['run', '--', 'true'], { env: { SOURCE: story.canary(), NODE_DEBUG: sections } });
   for (const sections of ['child_process', 'timers,STREAM', '*', 'child*']) {
-    expect(await story.kz(['run', '--', 'true'], { env: { SOURCE: story.canary(), NODE_DEBUG: sections } })).toMatchObject({
-      stdout: '',
-      stderr:
-        'kz: error: NODE_DEBUG makes Node print secret values\nkz: hint: for the program alone: kz run -- env NODE_DEBUG=SECTION PROGRAM\n',
-      code: 125,
-    });
+    const { code, stderr } = await startWith(sections);
+    expect(code).toBe(125);
+    // With `*` Node also tells which modules it loads.
+    expect(stderr.endsWith(refusal)).toBe(true);
   }
-  expect((await story.kz(['run', '--', 'true'], { env: { SOURCE: story.canary(), NODE_DEBUG: 'timeouts' } })).code).toBe(0);
+  expect((await startWith('timers')).code).toBe(0);
 });

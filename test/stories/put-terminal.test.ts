@@ -144,7 +144,11 @@ describe.skipIf(NO_TERMINAL !== undefined)(`kz put on a terminal${NO_TERMINAL ==
     const terminal = await kz('put', 'GITHUB_TOKEN');
     await terminal.sees(PROMPT);
     if (writes === 1) terminal.type(lines.join(''));
-    else for (const line of lines) terminal.type(line);
+    for (const line of writes === 1 ? [] : lines) {
+      terminal.type(line);
+      // One order after the other: each is a write of its own.
+      await terminal.modes();
+    }
     await terminal.sees('kz: error: more than one line was pasted; nothing was stored\r\n');
     await terminal.sees('kz: hint: pipe it instead: kz put NAME < FILE\r\n');
     await ended(terminal, 1);

@@ -216,6 +216,28 @@ describe('TERM ends the whole tree', () => {
     expect(running.count('got SIGTERM')).toBe(1);
   });
 
+  it('with one TERM for each, also below others', async () => {
+    const recorder = RECORDER.join(' ');
+    const running = start(['run', ...GRACE, '--', 'sh', '-c', `${recorder} & ${recorder} & ${recorder} & ${recorder}; true`]);
+    const pids = await recorders(running, 4);
+    running.send('SIGTERM');
+    await running.ended;
+    await waitUntilGone(pids);
+    expect(running.count('got SIGTERM')).toBe(4);
+  });
+
+  it('with one TERM for those whom another kz, or timeout(1), forwards it to', async () => {
+    const running = start(['run', '--grace', '1m', '--', NODE, KZ, 'run', '--grace', '1m', '--', ...RECORDER]);
+    const [pid = 0] = await recorders(running);
+    running.send('SIGTERM');
+    await running.said('got SIGTERM');
+    running.send('SIGUSR2');
+    await running.said('got SIGUSR2');
+    expect(running.count('got SIGTERM')).toBe(1);
+    process.kill(pid, 'SIGKILL');
+    expect(await running.ended).toMatchObject({ signal: 'SIGKILL' });
+  });
+
   it('and kz does not wait for the grace when the tree is gone', async () => {
     const running = start(['run', '--grace', '1m', '--', 'sh', '-c', `${RECORDER.join(' ')} SIGTERM=exit:0 & wait`]);
     await recorders(running);
@@ -256,14 +278,16 @@ describe('kz killed by KILL', () => {
     expect(await running.ended).toMatchObject({ signal: 'SIGKILL' });
   });
 
-  it('gives the tree TERM first', async () => {
-    const running = start(['run', '--', ...RECORDER, 'SIGTERM=exit:0']);
-    const pids = await recorders(running);
-    await watched(pids[0] ?? 0);
+  it('gives everybody TERM first, once', async () => {
+    const recorder = RECORDER.join(' ');
+    const running = start(['run', '--', 'sh', '-c', `echo child $$; ${recorder} & ${NODE} ${FIXTURES}apart.mjs & ${recorder}; true`]);
+    const pids = await recorders(running, 3);
+    const [child = 0] = await running.numbers('child');
+    await watched(child);
     running.send('SIGKILL');
     await waitUntilGone(pids);
     await running.ended;
-    expect(running.count('got SIGTERM')).toBe(1);
+    expect(running.count('got SIGTERM')).toBe(3);
   });
 });
 

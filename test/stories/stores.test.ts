@@ -3,8 +3,8 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, st
 import { join } from 'node:path';
 import { armor, Decrypter, Encrypter, generateX25519Identity, identityToRecipient } from 'age-encryption';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Story, type Ended } from './kz.ts';
-import { waitUntilGone } from './processes.ts';
+import { collect, Story, type Ended } from './kz.ts';
+import { waitFor, waitUntilGone } from './processes.ts';
 
 let story: Story;
 
@@ -226,6 +226,21 @@ describe('programs', () => {
       const { stdout, stderr } = await story.kz([command, '--timeout', '300ms', ...rest], { env: { SOURCE: 'x' } });
       expect(stderr).toBe('kz: error: SLOW: provider exec did not answer in time\nkz: hint: allow more with --timeout 60s\n');
       expect(stdout.includes('FAST')).toBe(command === 'status');
+      await waitUntilGone(readFileSync(pids, 'utf8').trim().split(' ').map(Number));
+    }
+  });
+
+  it('ends with kz when kz is told to stop, whatever the command', async () => {
+    const pids = story.write('pids', '');
+    story.write('slow', '#!/bin/sh\nsleep 86400 &\necho "$$ $!" > pids\nwait\n', 0o755);
+    story.config('[secrets]\nSLOW = { provider = "exec", ref = "./slow" }\n');
+    for (const args of [['status'], ['get', 'SLOW'], ['export'], ['run', '--', 'true']]) {
+      writeFileSync(pids, '');
+      const child = story.start(args);
+      const ended = collect(child);
+      await waitFor('the program of the provider', () => readFileSync(pids, 'utf8').includes('\n'));
+      child.kill('SIGTERM');
+      expect(await ended).toMatchObject({ signal: 'SIGTERM', stdout: '' });
       await waitUntilGone(readFileSync(pids, 'utf8').trim().split(' ').map(Number));
     }
   });

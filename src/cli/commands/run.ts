@@ -7,7 +7,7 @@ import type { ChildEnvironment } from '../../run/environment.ts';
 import { inheritedDescriptors } from '../../run/inherited-descriptors.ts';
 import { prepare } from '../../run/prepare.ts';
 import { Signals } from '../../run/signals.ts';
-import { interruptible, mirror } from '../exit.ts';
+import { mirror } from '../exit.ts';
 import {
   durationArgument,
   listArgument,
@@ -70,9 +70,7 @@ async function run(words: string[], flags: RunFlags): Promise<void> {
 async function prepared(flags: RunFlags, signals: Signals): Promise<ChildEnvironment> {
   const { config, access } = await openConfig(flags);
   const options = { only: flags.only, clean: flags.cleanEnv ?? false, keep: flags.keepEnv ?? [] };
-  const { secrets, environment } = await withDeadline(flags, (deadline) =>
-    interruptible(signals, deadline, (signal) => prepare(config, options, access, signal)),
-  );
+  const { secrets, environment } = await withDeadline(flags, (signal) => prepare(config, options, access, signal), signals);
   for (const { path, how } of config.files) detail(`config ${path} (${how})`);
   for (const secret of secrets) detail(summary(secret));
   if (environment.replaced.length > 0) detail(`replaced inherited: ${environment.replaced.join(', ')}`);
