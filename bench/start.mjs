@@ -3,7 +3,7 @@
 // its compiled form, and as npm installs it, without. Offline: no peer may phone home.
 import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, release, tmpdir, type } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -53,14 +53,14 @@ function prepare() {
   const dotenvx = place('dotenvx', { '.env': dotenv });
   const schema = ['# @defaultSensitive=true @defaultRequired=true', '# ---', '', ...names.map((name) => `${name}=`), ''].join('\n');
   const varlock = place('varlock', { '.env': dotenv, '.env.schema': schema });
-  const peer = (/** @type {string} */ path) => [process.execPath, join(root, 'node_modules', path), 'run', '--', 'true'];
+  const peer = (/** @type {string} */ name, /** @type {string} */ bin) => [process.execPath, join(home(name), bin), 'run', '--', 'true'];
   const wrapped = (/** @type {string} */ path) => [path, 'run', '--', 'true'];
   const fromNpm = published();
   return [
     subject('true', ['true'], folder, false),
     subject('node -e 0', [process.execPath, '-e', '0'], folder, false),
-    subject(`dotenvx ${version('@dotenvx/dotenvx')} run -- true`, peer('@dotenvx/dotenvx/src/cli/dotenvx.js'), dotenvx),
-    subject(`varlock ${version('varlock')} run -- true`, peer('varlock/bin/cli.js'), varlock),
+    subject(`dotenvx ${version('@dotenvx/dotenvx')} run -- true`, peer('@dotenvx/dotenvx', 'src/cli/dotenvx.js'), dotenvx),
+    subject(`varlock ${version('varlock')} run -- true`, peer('varlock', 'bin/cli.js'), varlock),
     subject('kz run -- true (env)', wrapped(kz), fromEnv),
     subject('kz run -- true (store)', wrapped(kz), fromStore),
     subject('kz run -- true (env), as from npm', wrapped(fromNpm), fromEnv),
@@ -202,6 +202,24 @@ function ms(value) {
 
 /** @param {string} name */
 function version(name) {
-  const about = /** @type {{ version: string }} */ (JSON.parse(readFileSync(join(root, 'node_modules', name, 'package.json'), 'utf8')));
+  const about = /** @type {{ version: string }} */ (JSON.parse(readFileSync(join(home(name), 'package.json'), 'utf8')));
   return about.version;
+}
+
+/**
+ * Where a peer is installed. Those that cannot be dev dependencies have a folder of their own, filled when it is first needed.
+ * @param {string} name
+ */
+function home(name) {
+  const dev = join(root, 'node_modules', name);
+  if (existsSync(dev)) return dev;
+  const own = join(root, 'bench/peers/node_modules', name);
+  if (!existsSync(own)) {
+    const install = spawnSync('npm', ['install', '--no-package-lock', '--no-audit', '--no-fund'], {
+      cwd: join(root, 'bench/peers'),
+      stdio: 'ignore',
+    });
+    if (install.status !== 0) throw new Error(`cannot install ${name}: run \`npm install --prefix bench/peers\` to see why`);
+  }
+  return own;
 }
