@@ -14,10 +14,12 @@ const QUIT = '\u001C';
 
 let story: Story;
 let terminals: Terminal[];
+let leftovers: number[];
 
 beforeEach(() => {
   story = new Story();
   terminals = [];
+  leftovers = [];
   story.config('[secrets]\nTOKEN = { provider = "env", ref = "SOURCE" }\n');
 });
 
@@ -26,6 +28,7 @@ afterEach(() => {
     story.examine(terminal.shown, 'what the terminal showed');
     terminal.close();
   }
+  for (const pid of leftovers) if (alive(pid)) process.kill(pid, 'SIGKILL');
   story.end();
 });
 
@@ -39,10 +42,12 @@ function run(words: readonly string[], flags: readonly string[] = []): Promise<T
   return open([NODE, KZ, 'run', ...flags, '--', ...words]);
 }
 
-/** The pid of the recorder that has just started. */
+/** The pid of the recorder that has just started. It is ended with the story whatever happens. */
 async function recorder(terminal: Terminal): Promise<number> {
   await terminal.sees('ready ');
-  return Number.parseInt(await terminal.sees('\r\n'), 10);
+  const pid = Number.parseInt(await terminal.sees('\r\n'), 10);
+  leftovers.push(pid);
+  return pid;
 }
 
 describe.skipIf(NO_TERMINAL !== undefined)(`on a terminal${NO_TERMINAL === undefined ? '' : ` (${NO_TERMINAL})`}`, () => {
