@@ -3,7 +3,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { parse } from 'smol-toml';
 import { KzError } from '../core/errors.ts';
-import { FILE_KEYS } from './schema.ts';
+import { FILE_KEYS } from './file-keys.ts';
 import { insertTomlTable, removeTomlValue, setTomlValue, tomlKey, tomlString, type TomlPath } from './toml-text.ts';
 
 export type EntryValue = string | number | boolean | readonly string[];

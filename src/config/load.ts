@@ -3,23 +3,17 @@
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { parse, TomlError } from 'smol-toml';
-import * as z from 'zod/mini';
+import type * as z from 'zod/mini';
 import { KzError, systemCode } from '../core/errors.ts';
 import { absolutePath } from '../core/home-path.ts';
 import { suggest } from '../core/suggest.ts';
 import { chooseEnvironment, type Environment } from './environment.ts';
 import { findConfig, refusePlanted, type FindOptions, type FoundFile } from './find.ts';
-import { describeIssue, type Issue } from './issues.ts';
+import { FILE_KEYS } from './file-keys.ts';
+import type { Issue } from './issues.ts';
+import { isPlainTable } from './plain.ts';
 import { canonicalProvider, type ProviderName } from './provider-names.ts';
-import {
-  environmentSchema,
-  FILE_KEYS,
-  fileSchema,
-  type BlindEntry,
-  type DocumentEntry,
-  type ProviderOptions,
-  type SecretEntry,
-} from './schema.ts';
+import type { BlindEntry, DocumentEntry, environmentSchema, fileSchema, ProviderOptions, SecretEntry } from './schema.ts';
 import { nameProblem } from './variable-name.ts';
 
 export interface SourceFile extends FoundFile {
@@ -70,7 +64,11 @@ interface ParsedFile {
 export async function loadConfig(options: LoadOptions): Promise<Config> {
   const { files: found, searched } = findConfig(options);
   const problems: Problem[] = [];
-  const parsed = found.map((file) => parseFile({ ...file, text: readText(file) }, problems)).filter((file) => file !== undefined);
+  const parsed: ParsedFile[] = [];
+  for (const file of found) {
+    const one = await parseFile({ ...file, text: readText(file) }, problems);
+    if (one !== undefined) parsed.push(one);
+  }
   if (problems.length > 0) throw await placed(problems);
   if (!parsed.some((file) => file.source.layer === 'project' || declaresSecrets(file))) throw notFound(searched);
   const environments = [...new Set(parsed.flatMap((file) => [...file.environments.keys()]))];
@@ -87,7 +85,7 @@ export async function loadConfig(options: LoadOptions): Promise<Config> {
 /** Throws what `loadConfig` would throw for this one file: an edit is checked before it is written. */
 export async function checkText(path: string, text: string): Promise<void> {
   const problems: Problem[] = [];
-  parseFile({ path, text, layer: 'project', how: 'to be written', walkedTo: false }, problems);
+  await parseFile({ path, text, layer: 'project', how: 'to be written', walkedTo: false }, problems);
   if (problems.length > 0) throw await placed(problems);
 }
 
@@ -124,16 +122,16 @@ function declaresSecrets(file: ParsedFile): boolean {
   return tables.some((table) => table.secrets !== undefined || table.secrets_from !== undefined);
 }
 
-function parseFile(source: SourceFile, problems: Problem[]): ParsedFile | undefined {
+async function parseFile(source: SourceFile, problems: Problem[]): Promise<ParsedFile | undefined> {
   const document = parseToml(source);
   const before = problems.length;
   const report = (issue: Issue) => problems.push({ source, issue });
   const { own, tables } = splitEnvironments(document, report);
-  const base = checked(fileSchema, own, [], report);
+  const base = isPlainTable(own) ? own : (await import('./check.ts')).checkFile(own, report);
   checkNames(own, [], report);
   const environments = new Map<string, ParsedTable>();
   for (const [name, table] of tables) {
-    const result = checked(environmentSchema, table, [name], report);
+    const result = isPlainTable(table) ? table : (await import('./check.ts')).checkEnvironment(table, name, report);
     checkNames(table, [name], report);
     if (result !== undefined) environments.set(name, result);
   }
@@ -203,18 +201,6 @@ function unknownTable(key: string): Issue {
       ? `known keys: ${FILE_KEYS.join(', ')}; an environment is a table [${key}.secrets]`
       : `did you mean ${JSON.stringify(near)}?`;
   return { path: [key], message: `unknown key ${JSON.stringify(key)}`, hint };
-}
-
-function checked<T extends z.ZodMiniType>(
-  schema: T,
-  value: unknown,
-  prefix: readonly string[],
-  report: (issue: Issue) => void,
-): z.infer<T> | undefined {
-  const result = z.safeParse(schema, value);
-  if (result.success) return result.data;
-  for (const issue of result.error.issues) describeIssue(issue, { document: value, schema, prefix }).forEach(report);
-  return undefined;
 }
 
 /** Looks at the table as it was written: zod drops `__proto__` without a word. */

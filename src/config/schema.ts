@@ -66,15 +66,13 @@ export type DocumentEntry = z.infer<ReturnType<typeof documents>>[number];
 /** `[<environment>.secrets]` and `[[<environment>.secrets_from]]`. */
 export const environmentSchema = z.strictObject({ secrets, secrets_from: documentsFrom });
 
-/** The top-level keys that are not an environment's name. */
+/** What `FILE_KEYS` names; every other table is an environment. */
 export const fileSchema = z.strictObject({
   secrets,
   secrets_from: documentsFrom,
   providers: z.optional(z.lazy(providers)),
   blind: z.optional(z.lazy(blind)),
 });
-
-export const FILE_KEYS = ['secrets', 'secrets_from', 'providers', 'blind'] as const;
 
 export type ProviderOptions = z.infer<ReturnType<typeof providers>>;
 export type BlindEntry = z.infer<ReturnType<typeof blind>>;

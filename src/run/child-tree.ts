@@ -54,7 +54,7 @@ export class ChildTree {
       return end;
     } finally {
       clearTimeout(late);
-      watchdog?.dismiss();
+      await watchdog?.dismiss();
     }
   }
 

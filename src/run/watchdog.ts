@@ -1,6 +1,7 @@
 // A shell that waits for kz to die. SIGKILL cannot be caught, so when it hits kz only another process can end the child's tree. It reads
 // from a pipe that nobody writes to: end of file means that kz is gone without having dismissed it.
 import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { Socket } from 'node:net';
 
 /**
@@ -36,8 +37,8 @@ kill -KILL "$1" $tree
 `;
 
 export interface Watchdog {
-  /** Call on every orderly way out, before kz exits. */
-  dismiss(): void;
+  /** Await on every orderly way out, before kz exits: where process 1 does not reap, an unreaped shell would stay as a zombie. */
+  dismiss(): Promise<void>;
 }
 
 /**
@@ -54,14 +55,18 @@ export function startWatchdog(pid: number, ownGroup: boolean): Watchdog | undefi
     });
     shell.on('error', () => undefined);
     unreference(shell);
-    return {
-      dismiss() {
-        shell.kill('SIGKILL');
-      },
-    };
+    return { dismiss: () => end(shell) };
   } catch {
     return undefined;
   }
+}
+
+async function end(shell: ChildProcess): Promise<void> {
+  if (shell.pid === undefined || shell.exitCode !== null || shell.signalCode !== null) return;
+  const exit = once(shell, 'exit');
+  shell.ref();
+  shell.kill('SIGKILL');
+  await exit;
 }
 
 function unreference(shell: ChildProcess): void {
