@@ -7,12 +7,12 @@ const env = { HOME: '/home/me' };
 
 it.each([
   ['~/a/b', '/home/me/a/b'],
-  ['a/../b', '/work/b'],
+  ['a/../b', '/base/b'],
   ['/a', '/a'],
-  ['~', '/work/~'],
-  ['~you/a', '/work/~you/a'],
+  ['~', '/base/~'],
+  ['~you/a', '/base/~you/a'],
 ])('%s is %s', (path, expected) => {
-  expect(absolutePath(path, '/work', env)).toBe(expected);
+  expect(absolutePath(path, '/base', env)).toBe(expected);
 });
 
 it.each([
@@ -25,6 +25,6 @@ it.each([
 });
 
 it('asks the system when HOME is not set, and shows a root home in full', () => {
-  for (const none of [{}, { HOME: '' }]) expect(absolutePath('~/a', '/work', none)).toBe(join(homedir(), 'a'));
+  for (const none of [{}, { HOME: '' }]) expect(absolutePath('~/a', '/base', none)).toBe(join(homedir(), 'a'));
   expect(shortPath('/a', { HOME: '/' })).toBe('/a');
 });
