@@ -49,6 +49,8 @@ export function listArgument(text: string, previous: readonly string[] | undefin
     .split(',')
     .map((name) => name.trim())
     .filter((name) => name !== '');
+  // What was meant is a variable that is not set; taken as it stands, `--only ''` would start a program without any secret.
+  if (names.length === 0) throw new KzError('usage', 'an empty list of names', { hint: 'write the names with commas: A,B' });
   return [...(previous ?? []), ...names];
 }
 

@@ -11,7 +11,7 @@ z.config({ jitless: true });
 const ALIAS_NAMES = Object.keys(PROVIDER_ALIASES) as ProviderAlias[];
 const CHOICES = [...PROVIDER_NAMES, ...ALIAS_NAMES] as [ProviderName | ProviderAlias, ...(ProviderName | ProviderAlias)[]];
 
-export const VALUE_TYPES = ['url', 'pem', 'json', 'email', 'uuid', 'int', 'base64'] as const;
+const VALUE_TYPES = ['url', 'pem', 'json', 'email', 'uuid', 'int', 'base64'] as const;
 
 const text = z.string().check(z.minLength(1));
 const anyText = z.string();
@@ -25,7 +25,7 @@ const optionalFlag = z.optional(flag);
 const optionalCount = z.optional(z.int().check(z.gte(0), z.lte(1_048_576)));
 
 /** One `NAME = { … }` line. */
-export const secretSchema = z.strictObject({
+const secretSchema = z.strictObject({
   provider,
   ref: text,
   required: optionalFlag,
