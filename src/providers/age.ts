@@ -34,6 +34,8 @@ export function openAge(options: AgeOptions, context: ProviderContext): Provider
         const edited = await withValue(documentText(target, text), target.key, secret);
         await writePrivateFile(target.path, await encryptFile(Buffer.from(edited), { recipients, armored }));
       };
+      // Before there is a lock: beside what a link in a repository leads to, a device say, none has a place.
+      await readSealed(target);
       await withFileLock(target.path, change, signal);
     },
 
