@@ -1,9 +1,12 @@
 // The last line of a test run, in one form for people and machines: `tests: 12 passed, 0 failed, 3 skipped`.
 
 export default class SummaryReporter {
-  /** @param {readonly import('vitest/node').TestModule[]} modules */
-  onTestRunEnd(modules) {
-    const counts = { passed: 0, failed: 0, skipped: 0 };
+  /**
+   * @param {readonly import('vitest/node').TestModule[]} modules
+   * @param {readonly unknown[]} unhandledErrors
+   */
+  onTestRunEnd(modules, unhandledErrors) {
+    const counts = { passed: 0, failed: unhandledErrors.length, skipped: 0 };
     /** @type {string[]} */
     const skipped = [];
     for (const module of modules) {

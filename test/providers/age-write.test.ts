@@ -56,8 +56,8 @@ describe('put', () => {
     await at.seal('a.env.age', 'A=1\n', [at.own.recipient, at.other.recipient]);
     const before = readFileSync(join(at.repository, 'a.env.age'));
     for (const setup of [{}, { options: { recipients: [] } }]) {
-      for (const work of [at.put(setup, 'a.env.age#A', CANARY), at.remove(setup, 'a.env.age#A')]) {
-        expect(await failure(work)).toMatchObject({ code: 'config-invalid', hint: 'set `recipients = ["age1…"]` in [providers.age]' });
+      for (const work of [() => at.put(setup, 'a.env.age#A', CANARY), () => at.remove(setup, 'a.env.age#A')]) {
+        expect(await failure(work())).toMatchObject({ code: 'config-invalid', hint: 'set `recipients = ["age1…"]` in [providers.age]' });
       }
     }
     expect(readFileSync(join(at.repository, 'a.env.age'))).toEqual(before);
