@@ -30,13 +30,6 @@ export function withDescendants(roots: readonly Process[], living: readonly Proc
   return [...found.values()];
 }
 
-/** Every living descendant of `root`, parents before children, without `root` itself. */
-export function descendants(root: number): number[] {
-  const living = livingProcesses();
-  const roots = living.filter(({ pid }) => pid === root);
-  return withDescendants(roots, living).flatMap(({ pid }) => (pid === root ? [] : [pid]));
-}
-
 /** The fields of proc_pid_stat(5) from the third on: state, ppid, pgrp, session, tty_nr, tpgid, … Empty when the process is gone. */
 export function statFields(pid: number | string): string[] {
   try {

@@ -5,9 +5,8 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport, type StdioServerParameters } from '@modelcontextprotocol/sdk/client/stdio.js';
-import { descendants } from '../../src/run/process-tree.ts';
 import { KZ, type Story } from './kz.ts';
-import { waitUntilGone } from './processes.ts';
+import { waitUntilGone, descendants } from './processes.ts';
 
 export interface ServerEntry {
   readonly command: string;

@@ -1,6 +1,6 @@
 // Processes in stories: what a running one says, whether one is alive, and waiting for something to become true.
 import { execFileSync, type ChildProcess } from 'node:child_process';
-import { livingProcesses, statFields } from '../../src/run/process-tree.ts';
+import { livingProcesses, statFields, withDescendants } from '../../src/run/process-tree.ts';
 import { collect, type Ended } from './kz.ts';
 
 const DEADLINE_MS = 10_000;
@@ -81,4 +81,11 @@ export class Running {
     await waitFor(`${word} in ${JSON.stringify(this.#stdout + this.#stderr)}`, () => find().length >= count);
     return find();
   }
+}
+
+/** Every living descendant of `root`, parents before children, without `root` itself. */
+export function descendants(root: number): number[] {
+  const living = livingProcesses();
+  const roots = living.filter(({ pid }) => pid === root);
+  return withDescendants(roots, living).flatMap(({ pid }) => (pid === root ? [] : [pid]));
 }

@@ -1,6 +1,6 @@
 // `kz put` asks on the terminal: what is typed is never shown, mistakes can be corrected, and the terminal is left as it was.
+import { descendants } from './processes.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { descendants } from '../../src/run/process-tree.ts';
 import { KZ, NODE, Story } from './kz.ts';
 import { NO_TERMINAL, Terminal } from './terminal.ts';
 

@@ -2,9 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { descendants } from '../../src/run/process-tree.ts';
 import { FIXTURES, KZ, NODE, Story } from './kz.ts';
-import { alive, isWatched, stopped, waitFor, waitUntilGone } from './processes.ts';
+import { alive, isWatched, stopped, waitFor, waitUntilGone, descendants } from './processes.ts';
 import { NO_TERMINAL, Terminal } from './terminal.ts';
 
 const RECORDER = [NODE, `${FIXTURES}recorder.mjs`];
