@@ -1,4 +1,4 @@
-// Runs dist/run.cjs for `kz run` and dist/kz.cjs for everything else, with the code that V8 compiled for it at build time where this very
+// Runs dist/run.cjs for a plain `kz run` and dist/kz.cjs for everything else, with the code that V8 compiled for it at build time where this very
 // Node built it.
 'use strict';
 const { readFileSync, statSync } = require('node:fs');
@@ -10,7 +10,8 @@ const folder = path.join(__dirname, '..', 'dist');
 module.exports = { load, cacheFile };
 
 function load() {
-  const name = process.argv[2] === 'run' ? 'run' : 'kz';
+  // Blind mode is not in run.cjs. Should the word be the child's own, it costs that start a few milliseconds.
+  const name = process.argv[2] === 'run' && !process.argv.includes('--blind') ? 'run' : 'kz';
   const file = path.join(folder, name + '.cjs');
   const source = read(file);
   if (source === undefined) {

@@ -1,5 +1,5 @@
-// Builds dist/: kz.cjs with all of our own code and what every start needs, run.cjs with the part of it that `kz run` needs, one file per
-// library that only some commands need, and V8's compiled form of the first two. docs/decisions/0002-one-bundle.md has the measurements
+// Builds dist/: kz.cjs with all of our own code and what every start needs, run.cjs with the part of it that a plain `kz run` needs,
+// preload.cjs for the Node programs of a blind child, one file per library that only some commands need, and V8's compiled form of the first two. docs/decisions/0002-one-bundle.md has the measurements
 // behind each choice.
 import { execFileSync } from 'node:child_process';
 import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
@@ -9,7 +9,7 @@ import { build } from 'esbuild';
 import { cacheFile } from '../bin/load.cjs';
 
 /** Loaded by `import()` somewhere in src/. Kept out of kz.cjs so that a start does not read them. */
-const LAZY = ['age-encryption', 'toml-eslint-parser', 'yaml'];
+const LAZY = ['age-encryption', 'fzstd', 'toml-eslint-parser', 'yaml'];
 
 /** Stands in for src/cli/commands.ts in run.cjs. */
 const RUN_COMMANDS = 'commands-of-run';
@@ -63,7 +63,10 @@ const onlyRun = {
         import { COMMANDS as ALL } from './commands.ts';
         export const COMMANDS = ALL.map((row) => (row.name === 'run' ? { ...row, load: () => Promise.resolve(defineRun) } : row));`,
     }));
-    setup.onResolve({ filter: /\/commands\// }, ({ kind, path }) => (kind === 'dynamic-import' ? { path, external: true } : undefined));
+    // `kz run --blind` starts kz.cjs.
+    setup.onResolve({ filter: /\/commands\/|\/blind\.ts$/ }, ({ kind, path }) => {
+      return kind === 'dynamic-import' ? { path, external: true } : undefined;
+    });
   },
 };
 
@@ -79,6 +82,8 @@ const program = {
 };
 const own = await build({ ...program, entryPoints: { kz: 'src/cli/main.ts' }, plugins: [lazyLibraries] });
 const run = await build({ ...program, entryPoints: { run: 'src/cli/main.ts' }, plugins: [lazyLibraries, onlyRun] });
+const preload = { ...common, target: 'node18', entryPoints: { preload: 'src/preload/route.ts' } };
+await build(preload);
 const libraries = await build({ ...common, entryPoints: Object.fromEntries(LAZY.map((name) => [name, name])) });
 await writeFile(join(NEXT, 'THIRD-PARTY-LICENSES.txt'), await licenses([own, run, libraries]));
 const previous = `${NEXT}-previous`;

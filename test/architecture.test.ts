@@ -9,6 +9,8 @@ const SRC = fileURLToPath(new URL('../src/', import.meta.url));
 /** Folder → rank. A file imports its own folder or a lower rank. */
 const RANKS: Record<string, number> = {
   core: 0,
+  // Programs of their own, loaded into the child: nobody imports them, and they import nobody.
+  preload: 0,
   config: 1,
   policy: 1,
   mask: 1,
@@ -30,6 +32,10 @@ const REVEALS: Record<string, string> = {
   'cli/commands/get.ts': 'its purpose is to print a value',
   'cli/commands/hook.ts': 'its purpose is to put values into a shell',
   'cli/write-secret.ts': 'encodes a value before it is written',
+  'mask/local-value.ts': 'asks what kind of value it is',
+  'mask/mint.ts': 'keeps a value’s shape in its token',
+  'mask/remask.ts': 'searches responses for values',
+  'mask/swap.ts': 'puts a value in the place of its token',
   'providers/age.ts': 'writes a value',
   'providers/keychain.ts': 'writes a value',
   'providers/secrets.ts': 'decodes, fills templates and checks shapes',

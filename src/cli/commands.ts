@@ -10,6 +10,7 @@ export interface CommandRow {
 
 export const COMMANDS: readonly CommandRow[] = [
   { name: 'add', summary: 'declare a secret in .keyzero.toml', load: async () => (await import('./commands/add.ts')).defineAdd },
+  { name: 'audit', summary: 'show what blind runs did', load: async () => (await import('./commands/audit.ts')).defineAudit },
   {
     name: 'completion',
     summary: 'print a completion script',

@@ -3,11 +3,9 @@ import { Command, CommanderError } from 'commander';
 import { KzError } from '../core/errors.ts';
 import { COMMANDS, type CommandRow } from './commands.ts';
 import { Interrupted, useDefaultAction } from './exit.ts';
+import { VERSION } from './built.ts';
 import { BrokenPipe, print, printError } from './ui.ts';
 import { unknownCommand, usageError } from './usage.ts';
-
-/** Filled in by the build, from package.json. */
-declare const KZ_VERSION: string;
 
 /** 128 + SIGPIPE: what a program that does not ignore the signal ends with. */
 const BROKEN_PIPE_STATUS = 141;
@@ -42,7 +40,7 @@ function asRequest(words: readonly string[]): readonly string[] {
 async function buildProgram(chosen: CommandRow | undefined): Promise<Command> {
   const program = configured(new Command('kz'))
     .description('Run programs with secrets resolved from where they live.')
-    .version(KZ_VERSION, '-V, --version')
+    .version(VERSION, '-V, --version')
     .enablePositionalOptions()
     .addHelpText('after', '\nExample:\n  kz run -- node server.js');
   // The list of commands is for those who named none, and building it takes a millisecond.

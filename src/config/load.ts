@@ -45,6 +45,8 @@ export interface Config {
   readonly documents: readonly DocumentDeclaration[];
   readonly providers: ProviderOptions;
   readonly blind: BlindEntry | undefined;
+  /** Where `blind.connections` is written; a rule is at this path and its number. */
+  readonly blindOrigin: Origin | undefined;
 }
 
 export interface LoadOptions extends FindOptions {
@@ -234,7 +236,7 @@ export function documentNames(document: Pick<DocumentEntry, 'keys'>): readonly s
   return Array.isArray(document.keys) ? document.keys : Object.keys(document.keys);
 }
 
-type Layered = Pick<Config, 'secrets' | 'documents' | 'providers' | 'blind'>;
+type Layered = Pick<Config, 'secrets' | 'documents' | 'providers' | 'blind' | 'blindOrigin'>;
 
 /** Later files win, and within a file the environment's table wins over `[secrets]`; an entry is replaced whole, never merged. */
 function layered(files: readonly ParsedFile[], environment: string | undefined, env: FindOptions['env']): Layered {
@@ -242,6 +244,7 @@ function layered(files: readonly ParsedFile[], environment: string | undefined, 
   const documents: DocumentDeclaration[] = [];
   let providers: ProviderOptions = {};
   let blind: BlindEntry | undefined;
+  let blindOrigin: Origin | undefined;
   for (const { source, base, environments } of files) {
     addTable(base, { file: source, path: [] });
     const table = environment === undefined ? undefined : environments.get(environment);
@@ -250,8 +253,9 @@ function layered(files: readonly ParsedFile[], environment: string | undefined, 
       providers = mergeProviders(providers, base.providers, (path) => absolutePath(path, dirname(source.path), env));
     if (base.blind !== undefined)
       blind = { ...blind, ...absoluteBlind(base.blind, (path) => absolutePath(path, dirname(source.path), env)) };
+    if (base.blind?.connections !== undefined) blindOrigin = { file: source, path: ['blind', 'connections'] };
   }
-  return { secrets, documents, providers, blind };
+  return { secrets, documents, providers, blind, blindOrigin };
 
   function addTable(table: ParsedTable, { file, path }: Origin): void {
     for (const [name, entry] of Object.entries(table.secrets ?? {})) {

@@ -3,7 +3,7 @@ import { KzError } from '../core/errors.ts';
 import { SECRET_ZERO } from '../core/secret-zero.ts';
 import type { Secret } from '../core/secret.ts';
 
-type Variables = Readonly<Record<string, string | undefined>>;
+export type Variables = Readonly<Record<string, string | undefined>>;
 
 export interface EnvironmentPlan {
   readonly secrets: ReadonlyMap<string, Secret>;
@@ -24,7 +24,7 @@ export interface ChildEnvironment {
 }
 
 /** What `--clean-env` keeps: KeyZero's list, and the home of the user's session. */
-const ESSENTIAL = ['PATH', 'HOME', 'USER', 'LOGNAME', 'SHELL', 'TERM', 'LANG', 'LC_ALL', 'TMPDIR', 'TZ'];
+export const ESSENTIAL: readonly string[] = ['PATH', 'HOME', 'USER', 'LOGNAME', 'SHELL', 'TERM', 'LANG', 'LC_ALL', 'TMPDIR', 'TZ'];
 
 /** Where the shell hook keeps what it replaced: other values of variables that this config may not give the child. */
 const HOOK_PREFIX = '__kz_';
@@ -43,18 +43,29 @@ export function childEnvironment(parent: Variables, plan: EnvironmentPlan): Chil
     else if (inherits(name, plan)) variables[name] = value;
     else removed.push(name);
   }
-  for (const [name, secret] of plan.secrets) variables[name] = fitting(name, secret.reveal());
+  Object.assign(variables, valuesOf(plan.secrets));
   return { variables, removed, replaced };
 }
 
+/** What the child gets for secrets that it gets as they are. Throws `secret-invalid`. */
+export function valuesOf(secrets: ReadonlyMap<string, Secret>): Record<string, string> {
+  return Object.fromEntries([...secrets].map(([name, secret]) => [name, fitting(name, secret.reveal())]));
+}
+
+/** A declared secret comes from its provider or not at all; what the hook put aside comes never. Whatever the user asks for. */
+export function isNeverInherited(name: string, declared: readonly string[]): boolean {
+  return declared.includes(name) || name.startsWith(HOOK_PREFIX);
+}
+
 function inherits(name: string, plan: EnvironmentPlan): boolean {
-  if (plan.declared.includes(name) || name.startsWith(HOOK_PREFIX)) return false;
+  if (isNeverInherited(name, plan.declared)) return false;
   if (plan.keep.includes(name)) return true;
   if (SECRET_ZERO.includes(name)) return false;
   return !plan.clean || ESSENTIAL.includes(name);
 }
 
-function fitting(name: string, value: string): string {
+/** The value, or `secret-invalid` thrown for one that no environment can hold. */
+export function fitting(name: string, value: string): string {
   if (Buffer.byteLength(name) + Buffer.byteLength(value) + 2 <= LONGEST_VARIABLE) return value;
   throw new KzError('secret-invalid', `${name} is too long for an environment variable (more than 128 KiB)`, {
     hint: 'let the program read it from a file',

@@ -2,7 +2,7 @@
 import type { Config } from '../config/load.ts';
 import { KzError } from '../core/errors.ts';
 import type { Access } from '../providers/resolve.ts';
-import { resolveSecrets, type Resolved, type Selection } from '../providers/secrets.ts';
+import { resolveSecrets, type Resolution, type Resolved, type Selection } from '../providers/secrets.ts';
 import { childEnvironment, type ChildEnvironment } from './environment.ts';
 
 export interface PrepareOptions extends Selection {
@@ -15,11 +15,9 @@ export interface Prepared {
   readonly environment: ChildEnvironment;
 }
 
-/** Throws one error that holds every missing or invalid secret: a program never starts with half of them. */
+/** Throws what `resolveAll` throws. */
 export async function prepare(config: Config, options: PrepareOptions, access: Access, signal: AbortSignal): Promise<Prepared> {
-  const { secrets, names } = await resolveSecrets(config, options, access, signal);
-  const problems = secrets.flatMap((secret) => (secret.state === 'failed' ? [secret.error] : []));
-  if (problems.length > 0) throw KzError.all(problems);
+  const { secrets, names } = await resolveAll(config, options, access, signal);
   const environment = childEnvironment(access.context.env, {
     secrets: new Map(secrets.flatMap((secret) => (secret.state === 'set' ? [[secret.name, secret.secret]] : []))),
     declared: names,
@@ -27,4 +25,12 @@ export async function prepare(config: Config, options: PrepareOptions, access: A
     keep: options.keep,
   });
   return { secrets, environment };
+}
+
+/** Throws one error that holds every missing or invalid secret: a program never starts with half of them. */
+export async function resolveAll(config: Config, selection: Selection, access: Access, signal: AbortSignal): Promise<Resolution> {
+  const resolution = await resolveSecrets(config, selection, access, signal);
+  const problems = resolution.secrets.flatMap((secret) => (secret.state === 'failed' ? [secret.error] : []));
+  if (problems.length > 0) throw KzError.all(problems);
+  return resolution;
 }

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { locator } from '../../src/config/locate.ts';
 import { ENTRY, Project } from './project.ts';
 
 describe('layers', () => {
@@ -46,6 +47,27 @@ C = { provider = "env", ref = "production" }`,
   it('knows aliases by their canonical name', async () => {
     const project = new Project({ '.keyzero.toml': '[secrets]\nA = { provider = "hashicorp", ref = "kv/a#b" }' });
     expect((await project.load()).secrets.get('A')?.provider).toBe('vault');
+  });
+
+  it('remembers which file the rules are from, and the line of each', async () => {
+    const rule = (host: string) => `[[blind.connections]]\nallow = true\nhost = "${host}"\n`;
+    const project = new Project({
+      '~/.config/keyzero/config.toml': rule('user'),
+      '.keyzero.toml': `[secrets]\nA = ${ENTRY}\n[blind]\nupstream_ca = "ca.pem"\n${rule('a')}${rule('b')}`,
+      '.keyzero.local.toml': '[blind]\nscope = "strict"',
+    });
+    const { blind, blindOrigin } = await project.load();
+    expect(blind).toMatchObject({ scope: 'strict', upstream_ca: join(project.folder, 'ca.pem') });
+    expect(blind?.connections?.map(({ host }) => host)).toEqual(['a', 'b']);
+    expect(blindOrigin?.file.path).toBe(join(project.folder, '.keyzero.toml'));
+    const locate = locator(blindOrigin?.file.text ?? '');
+    expect([0, 1].map((index) => locate([...(blindOrigin?.path ?? []), index])?.line)).toEqual([5, 8]);
+    project.write('.keyzero.local.toml', '[blind]\nconnections = []');
+    expect((await project.load()).blindOrigin?.file.path).toBe(join(project.folder, '.keyzero.local.toml'));
+    project.write('.keyzero.toml', `[secrets]\nA = ${ENTRY}`);
+    project.write('.keyzero.local.toml', '[blind]\nscope = "strict"');
+    project.write('~/.config/keyzero/config.toml', '');
+    expect((await project.load()).blindOrigin).toBeUndefined();
   });
 
   it('gives no name a meaning of its own', async () => {

@@ -1,12 +1,16 @@
 // `kz run`: resolve, then spawn.
+import { basename } from 'node:path';
 import { Option, type Command } from 'commander';
+import type { Config } from '../../config/load.ts';
 import { KzError } from '../../core/errors.ts';
 import type { Resolved } from '../../providers/secrets.ts';
-import { runChild } from '../../run/child.ts';
+import type { ChildEnd } from '../../run/child-tree.ts';
+import { runChild, type ChildOptions } from '../../run/child.ts';
 import type { ChildEnvironment } from '../../run/environment.ts';
 import { inheritedDescriptors } from '../../run/inherited-descriptors.ts';
-import { prepare } from '../../run/prepare.ts';
+import { prepare, resolveAll } from '../../run/prepare.ts';
 import { Signals } from '../../run/signals.ts';
+import { PRELOAD, VERSION } from '../built.ts';
 import { mirror } from '../exit.ts';
 import {
   durationArgument,
@@ -17,7 +21,7 @@ import {
   withTimeoutFlag,
   type ConfigFlags,
 } from '../options.ts';
-import { detail } from '../ui.ts';
+import { detail, notice, warn } from '../ui.ts';
 import { presence } from '../presence.ts';
 
 interface RunFlags extends ConfigFlags {
@@ -36,7 +40,7 @@ export function defineRun(command: Command): void {
     .argument('<command...>', 'the program and its arguments, started as they are, without a shell')
     .option('--only <names>', 'give the program only these secrets (A,B)', listArgument)
     .option('--clean-env', 'start from a short list of variables instead of the whole environment')
-    .option('--keep-env <names>', 'with --clean-env: inherit these too (A,B)', listArgument)
+    .option('--keep-env <names>', 'inherit these too, with --clean-env or --blind (A,B)', listArgument)
     .option('--blind', 'give the program masked tokens instead of the values')
     .addOption(
       new Option('--grace <duration>', 'time between TERM and KILL when kz is asked to stop')
@@ -51,17 +55,13 @@ export function defineRun(command: Command): void {
 async function run(words: string[], flags: RunFlags): Promise<void> {
   const [program, ...args] = words;
   if (program === undefined || program === '') throw new KzError('usage', 'no program to run', { hint: 'kz run -- node server.js' });
-  if (flags.blind === true) {
-    // Started in the clear instead, the program would hold every value that its user meant to keep from it.
-    throw new KzError('usage', '--blind is not built yet, and the program was not started', {
-      hint: 'leave --blind out to pass real values',
-    });
-  }
   const descriptors = inheritedDescriptors();
   const signals = new Signals();
   try {
+    const child = { descriptors, graceMs: flags.grace, signals };
+    if (flags.blind === true) mirror(await runBlind([program, ...args], flags, child));
     const { variables: env } = await prepared(flags, signals);
-    mirror(await runChild([program, ...args], { env, descriptors, graceMs: flags.grace, signals }));
+    mirror(await runChild([program, ...args], { env, ...child }));
   } finally {
     signals.close();
   }
@@ -71,11 +71,42 @@ async function prepared(flags: RunFlags, signals: Signals): Promise<ChildEnviron
   const { config, access } = await openConfig(flags);
   const options = { only: flags.only, clean: flags.cleanEnv ?? false, keep: flags.keepEnv ?? [] };
   const { secrets, environment } = await withDeadline(flags, (signal) => prepare(config, options, access, signal), signals);
+  report(config, secrets, environment);
+  return environment;
+}
+
+/** What `-v` says, before the program starts. */
+function report(config: Config, secrets: readonly Resolved[], environment: ChildEnvironment): void {
   for (const { path, how } of config.files) detail(`config ${path} (${how})`);
   for (const secret of secrets) detail(summary(secret));
   if (environment.replaced.length > 0) detail(`replaced inherited: ${environment.replaced.join(', ')}`);
   if (environment.removed.length > 0) detail(`not passed on: ${environment.removed.join(', ')}`);
-  return environment;
+}
+
+async function runBlind(command: readonly [string, ...string[]], flags: RunFlags, child: Omit<ChildOptions, 'env'>): Promise<ChildEnd> {
+  const { config, access } = await openConfig(flags);
+  const resolution = await withDeadline(flags, (signal) => resolveAll(config, flags, access, signal), child.signals);
+  const { openBlindRun } = await import('../../run/blind.ts');
+  const run = await openBlindRun(config, resolution, {
+    env: process.env,
+    version: VERSION,
+    command: basename(command[0]),
+    preload: PRELOAD,
+    clean: flags.cleanEnv ?? false,
+    keep: flags.keepEnv ?? [],
+    tell: ({ level, text }) => {
+      (level === 'warning' ? warn : notice)(text);
+    },
+  });
+  report(config, resolution.secrets, run.environment);
+  let status = 'not started';
+  try {
+    const end = await runChild(command, { env: run.environment.variables, ...child });
+    status = 'code' in end ? `exit ${String(end.code)}` : `signal ${end.signal}`;
+    return end;
+  } finally {
+    await run.close(status);
+  }
 }
 
 function summary(secret: Resolved): string {

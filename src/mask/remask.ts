@@ -1,0 +1,88 @@
+// Response side of blind mode: real values, in every form that form.ts knows, become the masked tokens the child already has. A net,
+// not a wall: a host that echoes a value in a form not listed there beats it. Values under 8 bytes, and values that are part of a
+// token, are not searched for: replacing those would destroy text that gives nothing away.
+import type { Secret } from '../core/secret.ts';
+import { formsOf, SHORTEST_FORM } from './form.ts';
+import { Replacer, ReplacementSet, type Replacement } from './replace.ts';
+
+export interface Masked {
+  readonly name: string;
+  readonly token: string;
+  readonly secret: Secret;
+}
+
+export class Remasker {
+  readonly #set: ReplacementSet;
+  /** Replacement → names of all secrets with that value; a value under two names becomes the token of the first. */
+  readonly #names: readonly (readonly string[])[];
+
+  constructor(entries: readonly Masked[]) {
+    const values = distinctValues(entries);
+    const found = values.flatMap(({ names, token, value }) =>
+      formsOf(value, token).map((form, order) => ({ names, order, replacement: { name: names[0] ?? '', ...form } })),
+    );
+    // The values themselves first: one that is the encoded form of another becomes its own token.
+    found.sort((a, b) => Number(a.order > 0) - Number(b.order > 0));
+    this.#set = new ReplacementSet(found.map(({ replacement }): Replacement => replacement));
+    this.#names = found.map(({ names }) => names);
+  }
+
+  /** Too short to be told from text that has nothing to do with it. */
+  static tooShort(secret: Secret): boolean {
+    return Buffer.byteLength(secret.reveal()) < SHORTEST_FORM;
+  }
+
+  get isEmpty(): boolean {
+    return this.#set.isEmpty;
+  }
+
+  /** A header value or the like, whole, one character per byte; the same string when it holds no value. */
+  text(latin1: string): string {
+    const bytes = this.#worthSearching(latin1);
+    if (bytes === undefined || this.#set.matcher.find(bytes) === undefined) return latin1;
+    const replacer = this.stream();
+    return Buffer.concat([replacer.push(bytes), replacer.end()]).toString('latin1');
+  }
+
+  /** Names of the secrets whose value occurs. One that occurs only inside a longer one is not named, one that overlaps another is. */
+  namesIn(latin1: string): readonly string[] {
+    const bytes = this.#worthSearching(latin1);
+    if (bytes === undefined) return [];
+    const names = new Set<string>();
+    const { matcher } = this.#set;
+    let covered = 0;
+    for (let match = matcher.find(bytes); match !== undefined; match = matcher.find(bytes, match.start + 1)) {
+      if (match.end <= covered) continue;
+      covered = match.end;
+      for (const name of this.#names[match.pattern] ?? []) names.add(name);
+    }
+    return [...names];
+  }
+
+  stream(options?: { readonly sameLength?: boolean }): Replacer {
+    return new Replacer(this.#set, options);
+  }
+
+  #worthSearching(latin1: string): Buffer | undefined {
+    if (this.isEmpty || latin1.length < this.#set.matcher.shortest) return undefined;
+    return Buffer.from(latin1, 'latin1');
+  }
+}
+
+interface DistinctValue {
+  readonly value: string;
+  readonly token: string;
+  readonly names: string[];
+}
+
+function distinctValues(entries: readonly Masked[]): readonly DistinctValue[] {
+  const values = new Map<string, DistinctValue>();
+  for (const { name, token, secret } of entries) {
+    const value = secret.reveal();
+    const known = values.get(value);
+    if (known !== undefined) known.names.push(name);
+    else if (!Remasker.tooShort(secret) && !entries.some((entry) => entry.token.includes(value)))
+      values.set(value, { value, token, names: [name] });
+  }
+  return [...values.values()];
+}

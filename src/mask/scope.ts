@@ -1,0 +1,74 @@
+// The hosts a secret may go to: those the user wrote, else what can be inferred, from the most to the least exact: the host in the value
+// itself, the vendor's hosts, the hosts that rules allow by name. When nothing can be inferred, any host; the caller says so aloud.
+import { domainToASCII } from 'node:url';
+import { matchesHost, parseHostPattern, type HostPattern } from '../core/host-pattern.ts';
+import type { Secret } from '../core/secret.ts';
+import { publicFacts } from './mint.ts';
+
+export interface Scope {
+  readonly from: 'hosts' | 'url' | 'vendor' | 'rules' | 'any';
+  readonly patterns: readonly string[];
+  /** `host` is canonical: lower case, no trailing dot, IPv6 in brackets. */
+  covers(host: string, port: number): boolean;
+}
+
+interface ScopeInput {
+  readonly hosts?: readonly string[] | undefined;
+  readonly value?: Secret | undefined;
+  /** Host texts of the allow rules that name a host; `re:…` is a regular expression, anchored. */
+  readonly ruleHosts: readonly string[];
+}
+
+/** Patterns that do not parse cover nothing; the config's own check has refused them before. */
+export function scopeOf(input: ScopeInput): Scope {
+  if (input.hosts !== undefined) return scope('hosts', input.hosts);
+  if (input.value !== undefined) {
+    const { vendor, hosts } = publicFacts(input.value);
+    const own = hosts.map(canonicalAuthority).filter((host) => host !== undefined);
+    if (own.length > 0) return scope('url', own);
+    if (vendor !== undefined && vendor.hosts.length > 0) return scope('vendor', vendor.hosts);
+  }
+  const named = input.ruleHosts.filter((host) => host !== '*' && !host.startsWith('*:'));
+  return named.length > 0 ? scope('rules', named) : { from: 'any', patterns: ['*'], covers: () => true };
+}
+
+type Test = (host: string, port: number) => boolean;
+
+function scope(from: Scope['from'], patterns: readonly string[]): Scope {
+  const tests = patterns.map(hostTest);
+  return { from, patterns, covers: (host, port) => tests.some((test) => test(host, port)) };
+}
+
+function hostTest(text: string): Test {
+  if (text.startsWith('re:')) return expressionTest(text.slice(3));
+  const pattern = parsed(text);
+  return pattern === undefined ? () => false : (host, port) => matchesHost(pattern, host, port);
+}
+
+function expressionTest(source: string): Test {
+  try {
+    const expression = new RegExp(`^(?:${source})$`, 'u');
+    return (host) => expression.test(host);
+  } catch {
+    return () => false;
+  }
+}
+
+function parsed(text: string): HostPattern | undefined {
+  const pattern = parseHostPattern(text);
+  return 'problem' in pattern ? undefined : pattern;
+}
+
+/** As requests name it. A host that is no plain name or address (a socket's path, a placeholder) gives nothing. */
+function canonicalAuthority(text: string): string | undefined {
+  const [, name = '', port = ''] = /^(\[[^\]]*\]|[^:]*)(:\d+)?$/.exec(text) ?? [];
+  const host = canonicalName(name);
+  if (host === '' || host.includes('*') || parsed(host + port) === undefined) return undefined;
+  return host + port;
+}
+
+function canonicalName(name: string): string {
+  if (!name.startsWith('[')) return domainToASCII(name.replace(/\.$/, ''));
+  // The one spelling of an IPv6 address that the whole program uses: what URL writes.
+  return URL.canParse(`http://${name}`) ? new URL(`http://${name}`).hostname : '';
+}

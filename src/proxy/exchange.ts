@@ -1,0 +1,129 @@
+// One exchange: a request of the child and what became of it. Holds what the audit line will say, and says it exactly once.
+import type { AuditEvent, ExchangeError, ExchangeWhy, LeftToken } from '../audit/event.ts';
+import type { Guard } from '../mask/guard.ts';
+import type { Remasker } from '../mask/remask.ts';
+import { Swap, SwapNotes } from '../mask/swap.ts';
+import type { TokenTable } from '../mask/table.ts';
+import { decide, type Decision } from '../policy/decide.ts';
+import type { Rule } from '../policy/rule.ts';
+import type { Authority } from './authority.ts';
+import type { Target as DialTarget } from './dial.ts';
+import type { Upstream } from './upstream.ts';
+
+/** Where a request goes: one canonical host, used for the rule, the scope and the dial. */
+export interface Target {
+  readonly host: string;
+  readonly port: number;
+  readonly tls: boolean;
+}
+
+/** What all exchanges of a run share. */
+export interface Session {
+  readonly rules: readonly Rule[];
+  readonly table: TokenTable;
+  readonly remasker: Remasker;
+  readonly guard: Guard;
+  readonly authority: Authority;
+  readonly upstream: Upstream;
+  readonly audit: (event: AuditEvent) => void;
+  /** `.keyzero.toml:12` for a rule's index; null as long as nobody knows. */
+  readonly ruleAt: (index: number) => string | null;
+  /** The file that a person would edit. */
+  readonly configFile: string;
+  /** A private folder for bodies that are too large for memory; they hold masked tokens only. */
+  readonly spoolFolder: string;
+}
+
+export interface Request {
+  readonly protocol: 'http/1.1' | 'h2' | 'websocket' | 'raw';
+  readonly target: Target;
+  /** Empty, as the path is, for bytes that are not HTTP. */
+  readonly method: string;
+  /** Path and query as the child wrote them. */
+  readonly path: string;
+}
+
+let count = 0;
+
+export class Exchange {
+  readonly session: Session;
+  readonly request: Request;
+  readonly decision: Decision;
+  /** What is dialled: the request's target, and whether a rule names it. */
+  readonly target: DialTarget;
+  readonly notes = new SwapNotes();
+  readonly swap: Swap;
+  /** Names of the secrets whose values were taken out of the response. */
+  readonly remasked = new Set<string>();
+  bytesUp = 0;
+  bytesDown = 0;
+  readonly #time = new Date();
+  readonly #start = performance.now();
+  #done = false;
+
+  constructor(session: Session, request: Request, swap: Swap) {
+    this.session = session;
+    this.request = request;
+    this.swap = swap;
+    const { host, port } = request.target;
+    this.decision = decide(
+      { host, port, ...(request.protocol === 'raw' ? {} : { method: request.method, path: pathOf(request) }) },
+      session.rules,
+    );
+    this.target = { ...request.target, namedByRule: this.decision.rule?.namesHost === true };
+  }
+
+  /** Writes the audit event; the first call wins. `why` is given for a blocked exchange, `error` for one that failed. */
+  finish(status: number | null, end: { readonly why?: ExchangeWhy; readonly error?: ExchangeError } = {}): void {
+    if (this.#done) return;
+    this.#done = true;
+    const { session, request, decision, notes } = this;
+    const { host, port, tls } = request.target;
+    const isRaw = request.protocol === 'raw';
+    session.audit({
+      type: 'exchange',
+      time: this.#time.toISOString(),
+      id: (count += 1),
+      ms: Math.round((performance.now() - this.#start) * 10) / 10,
+      protocol: request.protocol,
+      tls,
+      method: isRaw ? null : request.method,
+      host,
+      port,
+      path: isRaw ? null : request.path,
+      status,
+      decision: end.why === undefined ? 'allowed' : 'blocked',
+      rule: decision.rule === undefined ? null : { index: decision.rule.index, at: session.ruleAt(decision.rule.index) },
+      why: end.why ?? decision.why,
+      swapped: notes.swapped.map(({ name, where }) => ({ name, where })),
+      left: notes.left.map((left): LeftToken => ({ ...pick(left), allow: wouldAllow(left, host) })),
+      remasked: [...this.remasked],
+      bytes_up: this.bytesUp,
+      bytes_down: this.bytesDown,
+      error: end.error ?? null,
+    });
+  }
+}
+
+function pathOf({ path }: Request): string {
+  const query = path.indexOf('?');
+  return query === -1 ? path : path.slice(0, query);
+}
+
+type Left = SwapNotes['left'][number];
+
+function pick({ name, where, reason }: Left): Pick<Left, 'name' | 'where' | 'reason'> {
+  return { name, where, reason };
+}
+
+/** The line of config that would have let the token be swapped. */
+function wouldAllow({ name, reason, slot }: Left, host: string): string {
+  switch (reason) {
+    case 'host':
+      return `${name} = { …, hosts = [${JSON.stringify(host)}] }`;
+    case 'slot':
+      return `${name} = { …, swap = [${JSON.stringify(slot)}] }`;
+    case 'encoding':
+      return '';
+  }
+}

@@ -1,0 +1,221 @@
+// HTTP/1.1, straight down: authorize → swap → dial → forward → remask → audit.
+import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
+import { authorize } from './authorize.ts';
+import { collect, note, pump, rewritten } from './body.ts';
+import type { Exchange } from './exchange.ts';
+import { refusalOf } from './failure.ts';
+import { remaskFields, requestHead, responseHead, swapFields, type RequestHead } from './head.ts';
+import { refusalBody, type Refusal } from './refusal.ts';
+import { planRequestBody, type RequestBody } from './request-body.ts';
+import { planResponseBody } from './response-body.ts';
+
+/** Safe to send twice: the connection that it went out on may have been closed by the other side meanwhile. */
+const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
+
+/** Never rejects: whatever happens, the child gets an answer or a broken connection, and the audit log a line. */
+export async function forwardHttp1(exchange: Exchange, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  response.sendDate = false;
+  try {
+    const head = requestHead(request.rawHeaders);
+    const refusal = authorize(exchange, head);
+    if (refusal !== undefined) {
+      refuse(exchange, { request, response }, refusal);
+      return;
+    }
+    const target = exchange.swap.target(request.url ?? '/', exchange.notes);
+    swapFields(head.fields, exchange.swap, exchange.notes);
+    const body = await planRequestBody(exchange, { head, source: request }, () => {
+      if (head.expectsContinue) response.writeContinue();
+    });
+    if (body.kind === 'refused') {
+      refuse(exchange, { request, response }, body.refusal);
+      return;
+    }
+    const incoming = await send(exchange, { head, target, body, request, response });
+    await respond(exchange, incoming, response);
+    exchange.finish(incoming.statusCode ?? null);
+  } catch (error) {
+    fail(exchange, { request, response }, error);
+  }
+}
+
+export interface Child {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+}
+
+interface Outgoing extends Child {
+  readonly head: RequestHead;
+  /** Path and query, with values. */
+  readonly target: string;
+  readonly body: Exclude<RequestBody, { kind: 'refused' }>;
+}
+
+/** Resolves with the upstream's final response; the upload may still go on. */
+function send(exchange: Exchange, outgoing: Outgoing): Promise<IncomingMessage> {
+  const { body, response } = outgoing;
+  return new Promise((resolve, reject) => {
+    let answered = false;
+    let again = IDEMPOTENT.has(exchange.request.method) && body.kind !== 'stream';
+    const attempt = (): void => {
+      const upstream = open(exchange, outgoing);
+      const abandoned = (): void => {
+        if (!response.writableFinished) upstream.destroy();
+      };
+      response.once('close', abandoned);
+      upstream.once('response', (incoming) => {
+        answered = true;
+        resolve(incoming);
+      });
+      upstream.on('error', (error) => {
+        response.off('close', abandoned);
+        // Nothing of the answer came, on a connection that had served before: it had been closed when the request was sent.
+        if (again && !answered && upstream.reusedSocket && !response.closed) {
+          again = false;
+          attempt();
+        } else {
+          reject(error);
+        }
+      });
+      write(exchange, outgoing, upstream).catch(reject);
+    };
+    attempt();
+  });
+}
+
+function open(exchange: Exchange, { head, target, body, request, response }: Outgoing): ClientRequest {
+  const { host } = exchange.request.target;
+  const fields = ['Host', hostField(head, host), ...head.fields];
+  switch (body.kind) {
+    case 'none':
+      // Without either Node would announce a chunked body for these.
+      if (head.contentLength !== undefined || ['POST', 'PUT', 'PATCH'].includes(exchange.request.method))
+        fields.push('Content-Length', '0');
+      break;
+    case 'whole':
+      fields.push('Content-Length', String(body.bytes.length));
+      break;
+    case 'stream':
+      if (body.length === undefined) fields.push('Transfer-Encoding', 'chunked');
+      else fields.push('Content-Length', String(body.length));
+      if (body.unread && head.expectsContinue) fields.push('Expect', '100-continue');
+      break;
+  }
+  if (head.wantsTrailers) fields.push('TE', 'trailers');
+  const upstream = exchange.session.upstream.request(exchange.target, { method: exchange.request.method, path: target, headers: fields });
+  upstream.on('continue', () => {
+    response.writeContinue();
+  });
+  if (head.hasTransferEncoding) forwardTrailers(request, upstream);
+  return upstream;
+}
+
+/** As the child wrote it when it is canonical but for the port. */
+function hostField({ hosts }: RequestHead, host: string): string {
+  const [written = ''] = hosts;
+  return written.startsWith(host) ? written : host;
+}
+
+function forwardTrailers(request: IncomingMessage, upstream: ClientRequest): void {
+  request.once('end', () => {
+    if (request.rawTrailers.length > 0 && !upstream.destroyed) upstream.addTrailers(pairs(request.rawTrailers));
+  });
+}
+
+async function write(exchange: Exchange, { body }: Outgoing, upstream: ClientRequest): Promise<void> {
+  switch (body.kind) {
+    case 'none':
+      upstream.end();
+      return;
+    case 'whole':
+      exchange.bytesUp = body.bytes.length;
+      upstream.end(body.bytes);
+      return;
+    case 'stream':
+      // An answer to `Expect` can come only when the question is out.
+      if (body.unread) upstream.flushHeaders();
+      await pump(body.source, upstream, {
+        ...body.way,
+        count: (bytes) => (exchange.bytesUp += bytes),
+        // The answer goes out on the same connection, and may come although nobody reads the upload any further.
+        letGo: () => body.source.resume(),
+      });
+  }
+}
+
+/** Remasks what the upstream answers and passes it on. Rejects when it breaks off. */
+export async function respond(exchange: Exchange, incoming: IncomingMessage, response: ServerResponse): Promise<void> {
+  const { remasker } = exchange.session;
+  const head = responseHead(incoming.rawHeaders);
+  remaskFields(head.fields, remasker, exchange.remasked);
+  const plan = planResponseBody(exchange, head, { status: incoming.statusCode ?? 0, ended: false });
+  const status = incoming.statusCode ?? 502;
+  const reason = remasker.text(incoming.statusMessage ?? '');
+  const fields = head.fields;
+  if (head.contentEncoding !== undefined && !(plan.kind === 'stream' && plan.decoded))
+    fields.push('Content-Encoding', head.contentEncoding);
+  if (plan.kind === 'none') {
+    if (head.contentLength !== undefined) fields.push('Content-Length', String(head.contentLength));
+    incoming.resume();
+    response.writeHead(status, reason, fields);
+    response.end();
+    return;
+  }
+  if (plan.kind === 'whole') {
+    const body = await collect(incoming);
+    exchange.bytesDown = body.length;
+    const bytes = rewritten(plan.rewriter, body);
+    note(exchange, plan.rewriter);
+    fields.push('Content-Length', String(bytes.length));
+    response.writeHead(status, reason, fields);
+    response.end(bytes);
+    return;
+  }
+  if (plan.length !== undefined) fields.push('Content-Length', String(plan.length));
+  response.writeHead(status, reason, fields);
+  // The head of a stream that has nothing to say yet goes out at once.
+  response.flushHeaders();
+  incoming.once('end', () => {
+    const trailers = incoming.rawTrailers.map((text) => remasker.text(text));
+    if (trailers.length > 0 && plan.length === undefined) response.addTrailers(pairs(trailers));
+  });
+  await pump(incoming, response, { ...plan.way, count: (bytes) => (exchange.bytesDown += bytes) });
+  note(exchange, plan.way.rewriter);
+}
+
+function pairs(flat: readonly string[]): [string, string][] {
+  const list: [string, string][] = [];
+  for (let index = 0; index + 1 < flat.length; index += 2) list.push([flat[index] ?? '', flat[index + 1] ?? '']);
+  return list;
+}
+
+/** Answers in kz's own name and lets the rest of the request go by. */
+export function refuse(exchange: Exchange, { request, response }: Child, refusal: Refusal): void {
+  answer(request, response, refusal);
+  exchange.finish(refusal.status, refusal.end);
+}
+
+export function answer(request: IncomingMessage, response: ServerResponse, refusal: Refusal): void {
+  const { contentType, body } = refusalBody(refusal, request.headers.accept);
+  response.writeHead(refusal.status, {
+    'content-type': contentType,
+    'content-length': Buffer.byteLength(body),
+    'x-kz-error': refusal.code,
+    // What is left of an upload is not read; and who was sent to the wrong host should not try again on this connection.
+    ...(request.complete && refusal.status !== 421 ? {} : { connection: 'close' }),
+  });
+  response.end(request.method === 'HEAD' ? undefined : body);
+}
+
+function fail(exchange: Exchange, child: Child, error: unknown): void {
+  const refusal = refusalOf(error, exchange);
+  if (child.response.closed || child.request.destroyed) {
+    exchange.finish(null, { error: 'client-gone' });
+  } else if (child.response.headersSent) {
+    // A body that ends early must not look complete.
+    child.response.destroy();
+    exchange.finish(child.response.statusCode, refusal.end);
+  } else {
+    refuse(exchange, child, refusal);
+  }
+}

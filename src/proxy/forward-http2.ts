@@ -1,0 +1,256 @@
+// HTTP/2, straight down: authorize → swap → dial → forward → remask → audit. Both sides speak it, so gRPC's trailers and resets arrive as sent.
+import {
+  constants,
+  sensitiveHeaders,
+  type ClientHttp2Stream,
+  type IncomingHttpHeaders,
+  type OutgoingHttpHeaders,
+  type ServerHttp2Stream,
+} from 'node:http2';
+import { authorize } from './authorize.ts';
+import { collect, note, pump, rewritten } from './body.ts';
+import type { Exchange } from './exchange.ts';
+import { refusalOf } from './failure.ts';
+import { regularFields, remaskFields, requestHead, responseHead, swapFields, type RawFields, type RequestHead } from './head.ts';
+import { refusalBody, type Refusal } from './refusal.ts';
+import { planRequestBody, type RequestBody } from './request-body.ts';
+import { planResponseBody } from './response-body.ts';
+
+export interface Http2Request {
+  readonly stream: ServerHttp2Stream;
+  readonly headers: IncomingHttpHeaders;
+  readonly rawHeaders: RawFields;
+}
+
+/** Of both directions together; Node warns of more than ten. */
+const LISTENERS = 40;
+
+/** Never rejects: whatever happens, the child gets an answer or a reset, and the audit log a line. */
+export async function forwardHttp2(exchange: Exchange, http2: Http2Request): Promise<void> {
+  const { stream, headers, rawHeaders } = http2;
+  try {
+    const head = requestHead(regularFields(rawHeaders));
+    const refusal = authorize(exchange, { ...head, hosts: hostsOf(headers, head) });
+    if (refusal !== undefined) {
+      refuseStream(exchange, http2, refusal);
+      return;
+    }
+    const path = exchange.swap.target(exchange.request.path, exchange.notes);
+    swapFields(head.fields, exchange.swap, exchange.notes);
+    const body = await planRequestBody(exchange, { head, source: stream }, () => {
+      if (head.expectsContinue) stream.additionalHeaders({ ':status': 100 });
+    });
+    if (body.kind === 'refused') {
+      refuseStream(exchange, http2, body.refusal);
+      return;
+    }
+    const upstream = await exchange.session.upstream.stream(
+      exchange.target,
+      outgoing(exchange, { head, path, body }),
+      body.kind === 'none',
+    );
+    for (const each of [stream, upstream]) each.setMaxListeners(LISTENERS);
+    stream.once('close', () => {
+      if (!upstream.closed) upstream.close(stream.rstCode);
+    });
+    // An upload that breaks off shows in the response, or in its absence.
+    write(exchange, body, upstream).catch(() => undefined);
+    await respond(exchange, upstream, stream);
+  } catch (error) {
+    fail(exchange, http2, error);
+  }
+}
+
+/** `:authority` and Host may both be there and are then the same (RFC 9113 8.3.1). */
+function hostsOf(headers: IncomingHttpHeaders, head: RequestHead): string[] {
+  const { ':authority': authority } = headers;
+  return authority === undefined ? [...head.hosts] : [...new Set([authority, ...head.hosts])];
+}
+
+type Sendable = Exclude<RequestBody, { kind: 'refused' }>;
+
+interface Outgoing {
+  readonly head: RequestHead;
+  /** Path and query, with values. */
+  readonly path: string;
+  readonly body: Sendable;
+}
+
+function outgoing(exchange: Exchange, { head, path, body }: Outgoing): OutgoingHttpHeaders {
+  const { target, method } = exchange.request;
+  const { host, port, tls } = target;
+  const isUsual = port === (tls ? 443 : 80);
+  const headers: OutgoingHttpHeaders = {
+    ':method': method,
+    ':scheme': tls ? 'https' : 'http',
+    ':authority': isUsual ? host : `${host}:${String(port)}`,
+    ':path': path,
+  };
+  addFields(headers, head.fields);
+  if (head.wantsTrailers) headers.te = 'trailers';
+  // A stream ends by itself, so only a length that is known for certain is announced.
+  if (body.kind === 'whole') headers['content-length'] = String(body.bytes.length);
+  else if (body.kind === 'stream' && body.length !== undefined) headers['content-length'] = String(body.length);
+  // Values do not go into the table that HPACK keeps for the connection.
+  headers[sensitiveHeaders as unknown as string] = exchange.notes.swapped.flatMap(({ where }) => {
+    return where.startsWith('header ') ? [where.slice('header '.length)] : [];
+  });
+  return headers;
+}
+
+function addFields(headers: OutgoingHttpHeaders, fields: RawFields): void {
+  for (let index = 0; index < fields.length; index += 2) {
+    const name = (fields[index] ?? '').toLowerCase();
+    const value = fields[index + 1] ?? '';
+    const before = headers[name];
+    if (before === undefined) headers[name] = value;
+    else headers[name] = [...(Array.isArray(before) ? before : [String(before)]), value];
+  }
+}
+
+async function write(exchange: Exchange, body: Sendable, upstream: ClientHttp2Stream): Promise<void> {
+  switch (body.kind) {
+    case 'none':
+      return;
+    case 'whole':
+      exchange.bytesUp = body.bytes.length;
+      upstream.end(body.bytes);
+      return;
+    case 'stream':
+      await pump(body.source, upstream, {
+        ...body.way,
+        count: (bytes) => (exchange.bytesUp += bytes),
+        // The answer comes on the same stream, and may come although nobody reads the upload any further.
+        letGo: () => body.source.resume(),
+        breakOff: () => {
+          upstream.close(constants.NGHTTP2_CANCEL);
+        },
+      });
+  }
+}
+
+async function respond(exchange: Exchange, upstream: ClientHttp2Stream, stream: ServerHttp2Stream): Promise<void> {
+  const { remasker } = exchange.session;
+  const { status, raw, isEnd, trailers } = await responseOf(upstream, stream, remasker);
+  const head = responseHead(regularFields(raw));
+  remaskFields(head.fields, remasker, exchange.remasked);
+  const plan = planResponseBody(exchange, head, { status, ended: isEnd });
+  const headers: OutgoingHttpHeaders = { ':status': status };
+  addFields(headers, head.fields);
+  if (head.contentEncoding !== undefined && !(plan.kind === 'stream' && plan.decoded)) headers['content-encoding'] = head.contentEncoding;
+  if (plan.kind === 'none') {
+    if (head.contentLength !== undefined) headers['content-length'] = head.contentLength;
+    upstream.resume();
+    stream.respond(headers, { endStream: true });
+    exchange.finish(status);
+    return;
+  }
+  if (plan.kind === 'whole') {
+    const body = await collect(upstream);
+    exchange.bytesDown = body.length;
+    const bytes = rewritten(plan.rewriter, body);
+    note(exchange, plan.rewriter);
+    headers['content-length'] = bytes.length;
+    stream.respond(headers);
+    stream.end(bytes);
+    exchange.finish(status);
+    return;
+  }
+  if (plan.length !== undefined) headers['content-length'] = plan.length;
+  stream.respond(headers, { waitForTrailers: true });
+  stream.once('wantTrailers', () => {
+    const fields = [...trailers];
+    remaskFields(fields, remasker, exchange.remasked);
+    const sent: OutgoingHttpHeaders = {};
+    addFields(sent, fields);
+    stream.sendTrailers(sent);
+  });
+  await pump(upstream, stream, {
+    ...plan.way,
+    count: (bytes) => (exchange.bytesDown += bytes),
+    // A reset in the middle stays one, with its code.
+    breakOff: () => {
+      if (!stream.closed)
+        stream.close(upstream.rstCode === constants.NGHTTP2_NO_ERROR ? constants.NGHTTP2_INTERNAL_ERROR : upstream.rstCode);
+    },
+  });
+  note(exchange, plan.way.rewriter);
+  if (upstream.rstCode !== constants.NGHTTP2_NO_ERROR) throw new ResetByUpstream(upstream.rstCode);
+  exchange.finish(status);
+}
+
+interface Head {
+  readonly status: number;
+  readonly raw: RawFields;
+  /** No body and no trailers follow. */
+  readonly isEnd: boolean;
+  /** Filled in when they come. */
+  readonly trailers: RawFields;
+}
+
+function responseOf(upstream: ClientHttp2Stream, stream: ServerHttp2Stream, remasker: Exchange['session']['remasker']): Promise<Head> {
+  return new Promise((resolve, reject) => {
+    const trailers: string[] = [];
+    upstream.on('headers', (headers: IncomingHttpHeaders, _flags: number, raw?: RawFields) => {
+      // 103 and the like; an answer to Expect was given here already.
+      if (Number(headers[':status']) === 100 || stream.headersSent) return;
+      const fields = [...regularFields(raw ?? [])];
+      remaskFields(fields, remasker, new Set());
+      const early: OutgoingHttpHeaders = { ':status': headers[':status'] };
+      addFields(early, fields);
+      stream.additionalHeaders(early);
+    });
+    upstream.once('response', (headers: IncomingHttpHeaders, flags: number, raw?: RawFields) => {
+      const isEnd = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
+      resolve({ status: Number(headers[':status']), raw: raw ?? [], isEnd, trailers });
+    });
+    // Of a short answer they come before anybody who awaits its head goes on.
+    upstream.once('trailers', (_headers: IncomingHttpHeaders, _flags: number, raw?: RawFields) => {
+      trailers.push(...(raw ?? []));
+    });
+    upstream.once('error', reject);
+    upstream.once('close', () => {
+      reject(new ResetByUpstream(upstream.rstCode));
+    });
+  });
+}
+
+class ResetByUpstream extends Error {
+  readonly code: string;
+
+  constructor(rstCode: number) {
+    super('the upstream reset the stream');
+    this.code = `RST_STREAM ${String(rstCode)}`;
+  }
+}
+
+/** Answers in kz's own name. */
+export function refuseStream(exchange: Exchange, { stream, headers: { accept } }: Http2Request, refusal: Refusal): void {
+  const { contentType, body } = refusalBody(refusal, accept);
+  if (!stream.destroyed) {
+    stream.respond({
+      ':status': refusal.status,
+      'content-type': contentType,
+      'content-length': Buffer.byteLength(body),
+      'x-kz-error': refusal.code,
+    });
+    stream.end(exchange.request.method === 'HEAD' ? undefined : body);
+    stream.resume();
+  }
+  exchange.finish(refusal.status, refusal.end);
+}
+
+function fail(exchange: Exchange, http2: Http2Request, error: unknown): void {
+  const { stream } = http2;
+  if (stream.destroyed || stream.aborted) {
+    exchange.finish(null, { error: 'client-gone' });
+    return;
+  }
+  const refusal = refusalOf(error, exchange);
+  if (!stream.headersSent) {
+    refuseStream(exchange, http2, refusal);
+    return;
+  }
+  stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+  exchange.finish(Number(stream.sentHeaders[':status']), refusal.end);
+}

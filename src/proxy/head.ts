@@ -1,0 +1,218 @@
+// The fields of a message head as they go on: raw, in their order and with their case, without what concerns one connection only. Node's own
+// parsers have read them; nothing here parses the protocol again.
+import type { Remasker } from '../mask/remask.ts';
+import type { Swap, SwapNotes } from '../mask/swap.ts';
+
+/** name, value, name, value, … as in `message.rawHeaders`; bytes as latin1. */
+export type RawFields = readonly string[];
+
+/** RFC 9110 7.6.1: for this connection only. What the Connection field names goes too. */
+const HOP_BY_HOP = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'proxy-authorization',
+  'proxy-authenticate',
+  'upgrade',
+  'http2-settings',
+]);
+
+/** What the checks and the framing need to know; read in the one pass that copies the fields. */
+export interface RequestHead {
+  /** Everything that goes on, except Host, Content-Length and Transfer-Encoding, which the caller writes. */
+  readonly fields: string[];
+  readonly hosts: string[];
+  /** How many Content-Length fields there were. */
+  lengths: number;
+  contentLength: number | undefined;
+  contentType: string | undefined;
+  contentEncoding: string | undefined;
+  hasTransferEncoding: boolean;
+  expectsContinue: boolean;
+  wantsTrailers: boolean;
+}
+
+export function requestHead(raw: RawFields): RequestHead {
+  const head: RequestHead = {
+    fields: [],
+    hosts: [],
+    lengths: 0,
+    contentLength: undefined,
+    contentType: undefined,
+    contentEncoding: undefined,
+    hasTransferEncoding: false,
+    expectsContinue: false,
+    wantsTrailers: false,
+  };
+  forEachField(raw, (name, lower, value) => {
+    const read = REQUEST_FIELDS.get(lower);
+    if (read?.(head, value, name) !== 'done') head.fields.push(name, value);
+  });
+  return head;
+}
+
+export interface ResponseHead {
+  /** Everything that goes on, except Content-Length and Content-Encoding, which the caller writes. */
+  readonly fields: string[];
+  contentLength: number | undefined;
+  contentType: string | undefined;
+  contentEncoding: string | undefined;
+}
+
+export function responseHead(raw: RawFields): ResponseHead {
+  const head: ResponseHead = { fields: [], contentLength: undefined, contentType: undefined, contentEncoding: undefined };
+  forEachField(raw, (name, lower, value) => {
+    const read = RESPONSE_FIELDS.get(lower);
+    if (read?.(head, value, name) !== 'done') head.fields.push(name, value);
+  });
+  return head;
+}
+
+/** `done`: the field does not go on as it is. */
+type Read<Head> = (head: Head, value: string, name: string) => 'done' | 'pass';
+
+const REQUEST_FIELDS: ReadonlyMap<string, Read<RequestHead>> = new Map<string, Read<RequestHead>>([
+  [
+    'host',
+    (head, value) => {
+      head.hosts.push(value);
+      return 'done';
+    },
+  ],
+  [
+    'content-length',
+    (head, value) => {
+      head.lengths += 1;
+      head.contentLength = Number(value);
+      return 'done';
+    },
+  ],
+  [
+    'transfer-encoding',
+    (head) => {
+      head.hasTransferEncoding = true;
+      return 'done';
+    },
+  ],
+  [
+    'te',
+    (head, value) => {
+      // The only value that may be forwarded.
+      head.wantsTrailers ||= /\btrailers\b/i.test(value);
+      return 'done';
+    },
+  ],
+  [
+    'accept-encoding',
+    (head, _value, name) => {
+      // What comes back is searched for values; a server that compresses anyway is decoded.
+      head.fields.push(name, 'identity');
+      return 'done';
+    },
+  ],
+  [
+    // The same within gRPC's messages.
+    'grpc-accept-encoding',
+    (head, _value, name) => {
+      head.fields.push(name, 'identity');
+      return 'done';
+    },
+  ],
+  [
+    'expect',
+    (head, value) => {
+      head.expectsContinue = value.toLowerCase() === '100-continue';
+      return 'done';
+    },
+  ],
+  [
+    'content-type',
+    (head, value) => {
+      head.contentType = value;
+      return 'pass';
+    },
+  ],
+  [
+    'content-encoding',
+    (head, value) => {
+      head.contentEncoding = value;
+      return 'pass';
+    },
+  ],
+]);
+
+const RESPONSE_FIELDS: ReadonlyMap<string, Read<ResponseHead>> = new Map<string, Read<ResponseHead>>([
+  [
+    'content-length',
+    (head, value) => {
+      head.contentLength = Number(value);
+      return 'done';
+    },
+  ],
+  [
+    'content-encoding',
+    (head, value) => {
+      head.contentEncoding = head.contentEncoding === undefined ? value : `${head.contentEncoding}, ${value}`;
+      return 'done';
+    },
+  ],
+  // Framing is this connection's own.
+  ['transfer-encoding', () => 'done'],
+  // It would invite the child to HTTP/3, past the proxy.
+  ['alt-svc', () => 'done'],
+  [
+    'content-type',
+    (head, value) => {
+      head.contentType = value;
+      return 'pass';
+    },
+  ],
+]);
+
+/** Every field that is not for one connection only. */
+function forEachField(raw: RawFields, visit: (name: string, lower: string, value: string) => void): void {
+  const dropped = namedByConnection(raw);
+  for (let index = 0; index < raw.length; index += 2) {
+    const name = raw[index] ?? '';
+    const lower = name.toLowerCase();
+    if (!HOP_BY_HOP.has(lower) && dropped?.has(lower) !== true) visit(name, lower, raw[index + 1] ?? '');
+  }
+}
+
+/** Swaps in place, field by field. */
+export function swapFields(fields: string[], swap: Swap, notes: SwapNotes): void {
+  for (let index = 1; index < fields.length; index += 2) {
+    const value = fields[index] ?? '';
+    fields[index] = swap.header(fields[index - 1] ?? '', value, notes);
+  }
+}
+
+/** Remasks in place, names too, and adds the names of the secrets that were there to `found`. */
+export function remaskFields(fields: string[], remasker: Remasker, found: Set<string>): void {
+  if (remasker.isEmpty) return;
+  // Nearly always there is nothing, and one search says so.
+  const names = remasker.namesIn(fields.join('\n'));
+  if (names.length === 0) return;
+  for (const name of names) found.add(name);
+  for (let index = 0; index < fields.length; index += 1) fields[index] = remasker.text(fields[index] ?? '');
+}
+
+/** Without HTTP/2's pseudo-header fields, which come first. */
+export function regularFields(raw: RawFields): RawFields {
+  let start = 0;
+  while ((raw[start] ?? '').startsWith(':')) start += 2;
+  return start === 0 ? raw : raw.slice(start);
+}
+
+function namedByConnection(raw: RawFields): Set<string> | undefined {
+  let named: Set<string> | undefined;
+  for (let index = 0; index < raw.length; index += 2) {
+    const name = raw[index] ?? '';
+    if (name.length !== 10 || name.toLowerCase() !== 'connection') continue;
+    for (const part of (raw[index + 1] ?? '').split(',')) {
+      const token = part.trim().toLowerCase();
+      if (token !== '' && token !== 'close' && token !== 'keep-alive') (named ??= new Set()).add(token);
+    }
+  }
+  return named;
+}

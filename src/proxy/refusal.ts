@@ -1,0 +1,122 @@
+// What the child is told when kz does not forward a request: a status, a code in `x-kz-error`, and a body that a person or an agent can act on.
+// No message holds a value, an upstream's words or anything of the run that the child does not know.
+import { STATUS_CODES } from 'node:http';
+import type { ExchangeError, ExchangeWhy } from '../audit/event.ts';
+import type { DialError } from './dial.ts';
+import type { Exchange, Target } from './exchange.ts';
+
+export interface Refusal {
+  readonly status: number;
+  /** Goes into `x-kz-error`. */
+  readonly code: string;
+  readonly message: string;
+  /** Lines for whoever may change the config. */
+  readonly remedy?: readonly string[];
+  /** Where the rule stands: `.keyzero.toml:12`. */
+  readonly rule?: string | null;
+  /** For the audit log: a blocked exchange has a reason, a failed one an error. */
+  readonly end: { readonly why: ExchangeWhy } | { readonly error: ExchangeError };
+}
+
+export interface RefusalBody {
+  readonly contentType: string;
+  readonly body: string;
+}
+
+const ASK = 'Only a person can change that: ask for it, and do not try to go around the proxy.';
+
+export function deniedByRule({ decision, request, session }: Exchange): Refusal {
+  const { host, port } = request.target;
+  const { rule } = decision;
+  const at = rule === undefined ? null : session.ruleAt(rule.index);
+  const message =
+    rule === undefined
+      ? `no rule of ${session.configFile} allows ${request.method} to ${host}`
+      : `${at ?? session.configFile} denies ${request.method} to ${host} (host = ${JSON.stringify(rule.entry.host)})`;
+  return {
+    status: 403,
+    code: 'denied',
+    end: { why: decision.why },
+    message,
+    rule: at,
+    remedy: [...allowing(host, port, request.target.tls), rule === undefined ? '' : `above ${at ?? 'that rule'}`].filter(
+      (line) => line !== '',
+    ),
+  };
+}
+
+export function valueOutOfScope(name: string, { request, session }: Exchange): Refusal {
+  const { host } = request.target;
+  return {
+    status: 403,
+    code: 'secret-out-of-scope',
+    end: { why: 'secret-out-of-scope' },
+    message: `the request holds the value of ${name}, which may not go to ${host}`,
+    remedy: [`in ${session.configFile}, if it may: ${name} = { …, hosts = [${JSON.stringify(host)}] }`],
+  };
+}
+
+export function hostMismatch(named: string, { host, port }: Target): Refusal {
+  return {
+    status: 421,
+    code: 'host-mismatch',
+    end: { why: 'host-mismatch' },
+    message: `the request names ${JSON.stringify(named)}, the connection was opened to ${host}:${String(port)}`,
+  };
+}
+
+export function malformed(message: string): Refusal {
+  return { status: 400, code: 'malformed', end: { why: 'malformed' }, message };
+}
+
+export function notDialled(error: DialError, { request, session }: Exchange): Refusal {
+  const { host, port, tls } = request.target;
+  if (error.code === 'address-forbidden') {
+    return {
+      status: 403,
+      code: 'address-forbidden',
+      end: { why: 'address-forbidden' },
+      message: `${host} is at ${error.detail}, and no rule of ${session.configFile} names it`,
+      remedy: allowing(host, port, tls),
+    };
+  }
+  const status = error.code === 'timeout' ? 504 : 502;
+  return {
+    status,
+    code: `upstream-${error.code}`,
+    end: { error: error.code },
+    message: `cannot reach ${host}:${String(port)}: ${error.detail}`,
+  };
+}
+
+/** The upstream was reached and then failed. `code` is an errno or one of Node's parser codes. */
+export function upstreamFailed(code: string, { request }: Exchange): Refusal {
+  return {
+    status: 502,
+    code: 'upstream-failed',
+    end: { error: code === 'ECONNRESET' || code === 'EPIPE' ? 'reset' : 'protocol' },
+    message: `${request.target.host} failed before it had answered (${code})`,
+  };
+}
+
+export function cannotRewrite(message: string): Refusal {
+  return { status: 415, code: 'body-encoding', end: { why: 'encoding' }, message };
+}
+
+/** JSON for those who ask for it, text for the rest. */
+export function refusalBody(refusal: Refusal, accept: string | undefined): RefusalBody {
+  const { status, code, message, remedy = [], rule } = refusal;
+  const advice = remedy.length === 0 ? [] : [...remedy, ASK];
+  if (accept !== undefined && /\bjson\b/i.test(accept)) {
+    const error = { code, message, rule: rule ?? null, remedy: advice };
+    return { contentType: 'application/json', body: `${JSON.stringify({ error })}\n` };
+  }
+  const title = `kz: ${String(status)} ${STATUS_CODES[status] ?? ''}: ${message}`;
+  return { contentType: 'text/plain; charset=utf-8', body: `${[title, ...advice].join('\n')}\n` };
+}
+
+function allowing(host: string, port: number, tls: boolean): string[] {
+  const isUsual = port === (tls ? 443 : 80);
+  const lines = ['[[blind.connections]]', 'allow = true', `host = ${JSON.stringify(host)}`];
+  return ['to allow it, add:', ...[...lines, ...(isUsual ? [] : [`port = ${String(port)}`])].map((line) => `  ${line}`)];
+}

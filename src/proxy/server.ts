@@ -1,0 +1,178 @@
+// The proxy that a blind child talks to: listens on loopback, asks every connection for the run's credential, and takes CONNECT and plain
+// requests from there. What a tunnel carries is found out in tunnel.ts.
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { parseAuthority } from '../core/host-name.ts';
+import type { RefusedWhy } from '../audit/event.ts';
+import type { Session, Target } from './exchange.ts';
+import { answer } from './forward-http1.ts';
+import { malformed, type Refusal } from './refusal.ts';
+import { HttpServers } from './http-servers.ts';
+import { openTunnel } from './tunnel.ts';
+
+export interface ProxyOptions {
+  /** The password that clients send with user `kz`. */
+  readonly credential: string;
+  /** Does the process at the other end belong to the run? Asked only for a client that sends no credential: a JVM cannot. */
+  readonly isOurs: (client: { readonly localPort: number; readonly remotePort: number }) => Promise<boolean>;
+}
+
+/** The longest time a client may take for the head of its first request, in milliseconds. */
+const HEAD_TIMEOUT_MS = 30_000;
+
+export class ProxyServer {
+  readonly #session: Session;
+  readonly #expected: Buffer;
+  readonly #isOurs: ProxyOptions['isOurs'];
+  readonly #outer: Server;
+  readonly #inner: HttpServers;
+  readonly #sockets = new Set<Socket>();
+  /** Connections without a credential that were found to be the run's own. */
+  readonly #known = new WeakSet<Duplex>();
+
+  /** Resolves once it listens, on a port of the system's choice. */
+  static async listen(session: Session, options: ProxyOptions): Promise<ProxyServer> {
+    const proxy = new ProxyServer(session, options);
+    await new Promise<void>((resolve, reject) => {
+      proxy.#outer.once('error', reject);
+      proxy.#outer.listen({ host: '127.0.0.1', port: 0, backlog: 1024 }, resolve);
+    });
+    return proxy;
+  }
+
+  private constructor(session: Session, { credential, isOurs }: ProxyOptions) {
+    this.#session = session;
+    this.#isOurs = isOurs;
+    this.#expected = digest(`Basic ${Buffer.from(`kz:${credential}`, 'utf8').toString('base64')}`);
+    this.#inner = new HttpServers(session);
+    this.#outer = createServer({ ...this.#inner.limits, headersTimeout: HEAD_TIMEOUT_MS });
+    this.#outer.on('connection', (socket: Socket) => {
+      this.#sockets.add(socket);
+      socket.once('close', () => this.#sockets.delete(socket));
+    });
+    this.#outer.on('connect', (request: IncomingMessage, _socket: Duplex, head: Buffer) => {
+      // A connection that breaks has nobody left to tell.
+      request.socket.on('error', () => undefined);
+      void this.#connect(request, head);
+    });
+    this.#outer.on('request', (request: IncomingMessage, response: ServerResponse) => void this.#plain(request, response));
+    this.#outer.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => void this.#plain(request, response));
+    this.#outer.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => void this.#upgrade(request, socket, head));
+    this.#outer.on('clientError', (error: Error, socket: Duplex) => {
+      this.#inner.refuseUnparsed(error, socket);
+    });
+  }
+
+  get port(): number {
+    return (this.#outer.address() as AddressInfo).port;
+  }
+
+  /** Ends every connection. */
+  async close(): Promise<void> {
+    const closed = new Promise<void>((resolve) => {
+      this.#outer.close(() => {
+        resolve();
+      });
+    });
+    for (const socket of this.#sockets) socket.destroy();
+    this.#inner.close();
+    await closed;
+  }
+
+  async #connect(request: IncomingMessage, head: Buffer): Promise<void> {
+    const { socket } = request;
+    if (!(await this.#mayEnter(request, socket))) {
+      this.#refused('no-credential');
+      socket.end(REQUIRED_HEAD);
+      return;
+    }
+    const authority = parseAuthority(request.url ?? '');
+    if (authority === undefined) {
+      this.#refused('malformed');
+      socket.end('HTTP/1.1 400 Bad Request\r\nx-kz-error: malformed\r\ncontent-length: 0\r\nconnection: close\r\n\r\n');
+      return;
+    }
+    if (socket.destroyed) return;
+    socket.write('HTTP/1.1 200 Connection established\r\n\r\n');
+    await openTunnel(this.#session, this.#inner, { socket, head, authority });
+  }
+
+  async #plain(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const target = await this.#admit(request, (refusal) => {
+      if (refusal.status === 407) response.setHeader('Proxy-Authenticate', CHALLENGE);
+      answer(request, response, refusal);
+    });
+    if (target !== undefined) this.#inner.serve(target, request, response);
+  }
+
+  async #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+    socket.on('error', () => undefined);
+    const target = await this.#admit(request, ({ status, code }) => {
+      socket.end(`HTTP/1.1 ${String(status)} Refused\r\nx-kz-error: ${code}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n`);
+    });
+    if (target !== undefined) this.#inner.upgrade(target, request, { socket, head });
+  }
+
+  /** The target of a request that came without CONNECT. Its `url` becomes the path. */
+  async #admit(request: IncomingMessage, refuse: (refusal: Refusal) => void): Promise<Target | undefined> {
+    if (!(await this.#mayEnter(request, request.socket))) {
+      this.#refused('no-credential');
+      refuse({
+        status: 407,
+        code: 'no-credential',
+        end: { why: 'other' },
+        message: 'this proxy belongs to a run of kz and needs its credential',
+      });
+      return undefined;
+    }
+    const target = absolute(request);
+    if (target !== undefined) return target;
+    this.#refused('malformed');
+    refuse(malformed('the request names no host: this is a proxy'));
+    return undefined;
+  }
+
+  async #mayEnter(request: IncomingMessage, socket: Socket): Promise<boolean> {
+    const given = request.headers['proxy-authorization'];
+    if (given !== undefined) return timingSafeEqual(digest(given), this.#expected);
+    if (this.#known.has(socket)) return true;
+    const { localPort, remotePort } = socket;
+    if (localPort === undefined || remotePort === undefined || !(await this.#isOurs({ localPort, remotePort }))) return false;
+    this.#known.add(socket);
+    return true;
+  }
+
+  #refused(why: RefusedWhy): void {
+    this.#session.audit({ type: 'refused', time: new Date().toISOString(), why, host: null, port: null });
+  }
+}
+
+const CHALLENGE = 'Basic realm="kz"';
+/** Closed after it: curl and git come back on a new connection, with the credential. */
+const REQUIRED_HEAD = [
+  'HTTP/1.1 407 Proxy Authentication Required',
+  `Proxy-Authenticate: ${CHALLENGE}`,
+  'x-kz-error: no-credential',
+  'Content-Length: 0',
+  'Connection: close',
+  '\r\n',
+].join('\r\n');
+
+/** Of equal length, so that comparing takes the same time whatever was given. */
+function digest(text: string): Buffer {
+  return createHash('sha256').update(text, 'latin1').digest();
+}
+
+const ABSOLUTE = /^(https?):\/\/([^/?#]*)([^#]*)/i;
+
+/** RFC 9112 3.2.2. `https://` in absolute form is dialled with TLS: forwarded as written it would leave in the clear. */
+function absolute(request: IncomingMessage): Target | undefined {
+  const [, scheme = '', authority = '', path = ''] = ABSOLUTE.exec(request.url ?? '') ?? [];
+  const tls = scheme.toLowerCase() === 'https';
+  const named = scheme === '' ? undefined : parseAuthority(authority, tls ? 443 : 80);
+  if (named === undefined) return undefined;
+  request.url = path.startsWith('/') ? path : `/${path}`;
+  return { ...named, tls };
+}

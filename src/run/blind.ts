@@ -1,0 +1,202 @@
+// One blind run: the masked tokens, the proxy that knows what they stand for, the files and variables that lead the child to it, and the log.
+// Nothing of it outlives `close`.
+import { randomBytes } from 'node:crypto';
+import { readdirSync, rmSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { AuditLog } from '../audit/log.ts';
+import { runsFolder } from '../audit/runs.ts';
+import type { Config } from '../config/load.ts';
+import { formatPlace, systemCode, type Place } from '../core/errors.ts';
+import { Guard } from '../mask/guard.ts';
+import { Remasker } from '../mask/remask.ts';
+import { TokenTable } from '../mask/table.ts';
+import { compileRules, type Rule } from '../policy/rule.ts';
+import type { Resolution } from '../providers/secrets.ts';
+import { Authority } from '../proxy/authority.ts';
+import type { Session } from '../proxy/exchange.ts';
+import { peerBelongsTo } from '../proxy/peer-process.ts';
+import { trustedRoots, upstreamAuthorities } from '../proxy/roots.ts';
+import { ProxyServer } from '../proxy/server.ts';
+import { prepareTrust } from '../proxy/trust.ts';
+import { UpstreamProxies } from '../proxy/upstream-proxy.ts';
+import { Upstream } from '../proxy/upstream.ts';
+import { blindEnvironment } from './blind-environment.ts';
+import { blindSecrets, type BlindSecrets, type Notice } from './blind-secrets.ts';
+import type { ChildEnvironment } from './environment.ts';
+import { livingProcesses, withDescendants } from './process-tree.ts';
+
+export interface BlindOptions {
+  readonly env: NodeJS.ProcessEnv;
+  /** Of kz, for the log. */
+  readonly version: string;
+  /** The program, without its arguments. */
+  readonly command: string;
+  /** The file that makes every Node of the child use the proxy. */
+  readonly preload: string;
+  readonly clean: boolean;
+  readonly keep: readonly string[];
+  /** Something to tell the user while the program runs. */
+  readonly tell: (notice: Notice) => void;
+}
+
+export interface BlindRun {
+  readonly environment: ChildEnvironment;
+  /** The log's id, for `kz audit --run`. */
+  readonly id: string;
+  /** `status` is how the program ended, for the log: `exit 0`. */
+  close(status: string): Promise<void>;
+}
+
+/** Throws everything that is wrong before anything is started. */
+export async function openBlindRun(config: Config, resolution: Resolution, options: BlindOptions): Promise<BlindRun> {
+  const places = await placesOfRules(config);
+  const rules = compileRules(config.blind?.connections ?? [], (index) => places[index]);
+  const secrets = blindSecrets(config, resolution.secrets, rules);
+  const roots = await trustedRoots(options.env);
+  const upstreamCa = config.blind?.upstream_ca === undefined ? [] : upstreamAuthorities(config.blind.upstream_ca);
+  for (const text of roots.warnings) options.tell({ level: 'warning', text });
+  for (const notice of secrets.notices) options.tell(notice);
+  const guard = new Guard(secrets.guarded);
+  const log = openLog(config, secrets, { rules, guard, ...options });
+  const folder = await privateFolder();
+  const upstream = new Upstream({ ca: [...roots.certificates, ...upstreamCa], proxies: new UpstreamProxies(options.env) });
+  const session: Session = {
+    rules,
+    table: new TokenTable(secrets.tokens),
+    remasker: new Remasker(secrets.tokens),
+    guard,
+    authority: Authority.create(),
+    upstream,
+    audit: (event) => {
+      log.write(event);
+    },
+    ruleAt: (index) => placeText(places[index]),
+    configFile: config.files.at(-1)?.path ?? '.keyzero.toml',
+    spoolFolder: folder,
+  };
+  const credential = randomBytes(24).toString('base64url');
+  const proxy = await ProxyServer.listen(session, { credential, isOurs: (connection) => peerBelongsTo(connection, ownDescendants) });
+  const close = async (status: string): Promise<void> => {
+    await proxy.close();
+    upstream.destroy();
+    await rm(folder, { recursive: true, force: true });
+    log.write({ type: 'run-ended', time: new Date().toISOString(), status, lost: log.lost });
+    await log.close();
+  };
+  try {
+    const variables = await prepareTrust({
+      folder,
+      authority: session.authority,
+      roots: roots.certificates,
+      proxyUrl: `http://kz:${credential}@127.0.0.1:${String(proxy.port)}`,
+      parent: options.env,
+      preload: options.preload,
+    });
+    const environment = childEnvironment(config, resolution, { secrets, variables, guard, ...options });
+    // While the child starts: its first request should not wait for it.
+    setImmediate(() => {
+      upstream.prepare();
+    });
+    return { environment, id: log.run, close };
+  } catch (error) {
+    await close('not started');
+    throw error;
+  }
+}
+
+interface Given extends Pick<BlindOptions, 'env' | 'clean' | 'keep'> {
+  readonly secrets: BlindSecrets;
+  /** The proxy and what makes the child use it. */
+  readonly variables: Readonly<Record<string, string>>;
+  readonly guard: Guard;
+}
+
+function childEnvironment(config: Config, { names }: Resolution, { env, clean, keep, secrets, variables, guard }: Given): ChildEnvironment {
+  return blindEnvironment(env, {
+    masked: secrets.texts,
+    exposed: secrets.exposed,
+    declared: names,
+    session: new Map(Object.entries(variables)),
+    clean: clean || config.blind?.clean_env === true,
+    keep: [...keep, ...(config.blind?.keep_env ?? [])],
+    credentials: [...config.secrets.values()].filter(({ provider }) => provider === 'env').map(({ ref }) => ref),
+    holdsSecret: (text) => guard.holds(text),
+  });
+}
+
+function placeText(place: Place | undefined): string | null {
+  return place === undefined ? null : formatPlace({ file: place.file, ...(place.line === undefined ? {} : { line: place.line }) });
+}
+
+/** Positions cost a second parser, which is loaded only for a config that has rules. */
+async function placesOfRules({ blind, blindOrigin }: Config): Promise<readonly Place[]> {
+  if (blind?.connections === undefined || blindOrigin === undefined) return [];
+  const { locator } = await import('../config/locate.ts');
+  const { file, path } = blindOrigin;
+  const locate = locator(file.text);
+  return blind.connections.map((_rule, index) => ({ file: file.path, ...locate([...path, index]) }));
+}
+
+interface LogFacts extends Pick<BlindOptions, 'env' | 'version' | 'command' | 'tell'> {
+  readonly rules: readonly Rule[];
+  readonly guard: Guard;
+}
+
+function openLog(config: Config, secrets: BlindSecrets, { env, version, command, tell, rules, guard }: LogFacts): AuditLog {
+  return AuditLog.open({
+    folder: runsFolder(env),
+    started: {
+      version,
+      command,
+      config: config.files.map(({ path }) => path),
+      secrets: secrets.guarded.map(({ name, scope }) => ({
+        name,
+        scope: scope.patterns,
+        scope_from: scope.from,
+        exposed: secrets.exposed.has(name),
+      })),
+      rules: rules.length,
+    },
+    remask: (text) => guard.masked(text),
+    onLost: (code) => {
+      tell({ level: 'warning', text: `the audit log cannot be written (${code}); requests from now on are not in it` });
+    },
+  });
+}
+
+const FOLDER = 'kz-blind-';
+
+/** Holds certificates and, while it lasts, nothing secret. Those of runs that were killed are removed on the way. */
+async function privateFolder(): Promise<string> {
+  for (const name of readdirSync(tmpdir())) {
+    const pid = /^kz-blind-(\d+)-/.exec(name)?.[1];
+    if (pid !== undefined && !isAlive(Number(pid))) removeQuietly(join(tmpdir(), name));
+  }
+  return mkdtemp(join(tmpdir(), `${FOLDER}${String(process.pid)}-`));
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return systemCode(error) === 'EPERM';
+  }
+}
+
+/** Another user's folder is that user's. */
+function removeQuietly(path: string): void {
+  try {
+    rmSync(path, { recursive: true, force: true });
+  } catch {
+    // It stays.
+  }
+}
+
+function ownDescendants(): readonly number[] {
+  const living = livingProcesses();
+  const roots = living.filter(({ pid }) => pid === process.pid);
+  return withDescendants(roots, living).flatMap(({ pid }) => (pid === process.pid ? [] : [pid]));
+}
