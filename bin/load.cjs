@@ -10,21 +10,26 @@ const folder = path.join(__dirname, '..', 'dist');
 module.exports = { load, cacheFile };
 
 function load() {
-  // Blind mode is not in run.cjs. Should the word be the child's own, it costs that start a few milliseconds.
-  const name = process.argv[2] === 'run' && !process.argv.includes('--blind') ? 'run' : 'kz';
-  const file = path.join(folder, name + '.cjs');
+  const start = kindOfStart();
+  const file = path.join(folder, (start === 'run' ? 'run' : 'kz') + '.cjs');
   const source = read(file);
   if (source === undefined) {
     process.stderr.write('kz: error: ' + file + ' is not there\nkz: hint: run `npm install` in ' + path.join(__dirname, '..') + '\n');
     process.exit(125);
   }
   // The build escapes what is not ASCII, and writes the function around the code that `require` would put there: a copy less.
-  const script = new Script(source.toString('latin1'), { filename: file, cachedData: read(cacheFile(name)) });
+  const script = new Script(source.toString('latin1'), { filename: file, cachedData: read(cacheFile(start)) });
   const self = { exports: {} };
   const run = /** @type {(...parts: unknown[]) => void} */ (script.runInThisContext());
   // The require of this file: making another one takes half a millisecond.
   run(self.exports, require, self, file, folder);
   return script;
+}
+
+/** Blind mode is not in run.cjs. Should the word be the child's own, it costs that start a few milliseconds. */
+function kindOfStart() {
+  if (process.argv[2] !== 'run') return 'kz';
+  return process.argv.includes('--blind') ? 'blind' : 'run';
 }
 
 /**

@@ -104,7 +104,8 @@ async function compile() {
     const config = join(folder, '.keyzero.toml');
     await writeFile(config, '[secrets]\nA = { provider = "env", ref = "WARM", min_length = 1 }\nB = { provider = "store", ref = "b" }\n');
     execFileSync(process.execPath, ['bin/kz.cjs', 'put', 'B', '-q', '-c', config], { env, input: 'x' });
-    const starts = { kz: ['get', 'B', '-c', config], run: ['run', '-c', config, '--', process.execPath, '-e', '0'] };
+    const child = ['-c', config, '--', process.execPath, '-e', '0'];
+    const starts = { kz: ['get', 'B', '-c', config], run: ['run', ...child], blind: ['run', '-q', '--blind', ...child] };
     for (const [name, args] of Object.entries(starts)) {
       execFileSync(process.execPath, ['scripts/compile.cjs', ...args], { env, stdio: ['ignore', 'ignore', 'inherit'] });
       await rename('dist/kz.cache', cacheFile(name));

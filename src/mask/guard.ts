@@ -7,6 +7,8 @@ import type { Scope } from './scope.ts';
 export interface Guarded {
   readonly name: string;
   readonly secret: Secret;
+  /** What of the value is sent by itself: the password of a URL. */
+  readonly parts?: readonly Secret[];
   readonly scope: Scope;
 }
 
@@ -16,7 +18,9 @@ export class Guard {
 
   constructor(list: readonly Guarded[]) {
     this.#guarded = new Map(list.map((guarded) => [guarded.name, guarded]));
-    this.#finder = new Remasker(list.map(({ name, secret }) => ({ name, secret, token: `[${name}]` })));
+    this.#finder = new Remasker(
+      list.flatMap(({ name, secret, parts = [] }) => [secret, ...parts].map((each) => ({ name, secret: each, token: `[${name}]` }))),
+    );
   }
 
   /** Is any value in `text`? */
@@ -53,14 +57,17 @@ export class Guard {
   }
 
   #isTwin(name: string, other: string): boolean {
-    const a = this.#guarded.get(name);
-    const b = this.#guarded.get(other);
-    return a !== undefined && b !== undefined && a.secret.equals(b.secret);
+    const mine = values(this.#guarded.get(name));
+    return values(this.#guarded.get(other)).some((secret) => mine.some((own) => own.equals(secret)));
   }
 
   #covers(name: string, host: string, port: number): boolean {
     return this.#guarded.get(name)?.scope.covers(host, port) === true;
   }
+}
+
+function values(guarded: Guarded | undefined): readonly Secret[] {
+  return guarded === undefined ? [] : [guarded.secret, ...(guarded.parts ?? [])];
 }
 
 function without(names: readonly string[], some: readonly string[]): string[] {

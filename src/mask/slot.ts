@@ -41,9 +41,8 @@ function listedSlots(swap: readonly string[]): Slots {
   const fields = new Set(namesWith('body:', swap));
   const wrong = swap.find((entry) => !isSlot(entry));
   if (wrong !== undefined) throw new KzError('config-invalid', `\`${wrong}\` is no place where a token can be swapped`);
-  const fixed = [...headers].find((name) => FIXED.has(name));
-  if (fixed !== undefined)
-    throw new KzError('config-invalid', `\`header:${fixed}\` says where a request goes or ends, and is never swapped`);
+  const fixed = swap.find((entry) => entry.startsWith('header:') && isFixedHeader(entry.slice('header:'.length)));
+  if (fixed !== undefined) throw new KzError('config-invalid', `\`${fixed}\` is a header that is never swapped: a request is routed by it`);
   const body = swap.includes('body');
   return {
     header: (name) => headers.has(name.toLowerCase()),

@@ -117,17 +117,18 @@ function nodeOptions(existing: string | undefined, preload: string): string {
 }
 
 /**
- * The credential is there for the libraries that read it (Apache HttpClient, AWS SDK, Gradle, coursier); the JDK's own clients ask an
- * Authenticator. The JVM prints all of this on stderr when it starts. Below 1,024 bytes: JDK 8 ignores a longer variable.
+ * Without the credential where the proxy knows its clients by their process: every JVM prints all of this on stderr when it starts. Elsewhere
+ * it is there for the libraries that read it (Apache HttpClient, AWS SDK, Gradle, coursier); the JDK's own clients ask an Authenticator.
+ * Below 1,024 bytes: JDK 8 ignores a longer variable.
  */
 function javaToolOptions(existing: string | undefined, proxyUrl: string, store: string): string {
   const { hostname, port, username, password } = new URL(proxyUrl);
+  const login = process.platform === 'linux' ? [] : [['User', username] as const, ['Password', password] as const];
   const properties: readonly (readonly [string, string])[] = [
     ...['http', 'https'].flatMap((scheme) => [
       [`${scheme}.proxyHost`, hostname] as const,
       [`${scheme}.proxyPort`, port] as const,
-      [`${scheme}.proxyUser`, decodeURIComponent(username)] as const,
-      [`${scheme}.proxyPassword`, decodeURIComponent(password)] as const,
+      ...login.map(([what, text]) => [`${scheme}.proxy${what}`, decodeURIComponent(text)] as const),
     ]),
     ['http.nonProxyHosts', ''],
     // Java refuses Basic for CONNECT unless told.

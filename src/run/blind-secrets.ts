@@ -75,7 +75,8 @@ function give(each: SetSecret, config: Config, ruleHosts: readonly string[]): Gi
   const minted = masked(each, declaration);
   const slots = slotsOf(declaration?.swap ?? (minted.inPath ? WITH_PATH : undefined));
   const tokens = minted.parts.map((part) => ({ name, ...part, scope, slots }));
-  return { guarded, text: minted.text, tokens, notices: about(name, secret, scope, config) };
+  const parts = minted.parts.map((part) => part.secret);
+  return { guarded: { ...guarded, parts }, text: minted.text, tokens, notices: about(name, secret, scope, config) };
 }
 
 /** The host texts of the rules that allow a host by name: what an otherwise unscoped secret may go to. */

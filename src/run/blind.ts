@@ -12,7 +12,7 @@ import { formatPlace, systemCode, type Place } from '../core/errors.ts';
 import { Guard } from '../mask/guard.ts';
 import { Remasker } from '../mask/remask.ts';
 import { TokenTable } from '../mask/table.ts';
-import { compileRules, type Rule } from '../policy/rule.ts';
+import type { Rule } from '../policy/rule.ts';
 import type { Resolution } from '../providers/secrets.ts';
 import { Authority } from '../proxy/authority.ts';
 import type { Session } from '../proxy/exchange.ts';
@@ -23,6 +23,7 @@ import { prepareTrust } from '../proxy/trust.ts';
 import { UpstreamProxies } from '../proxy/upstream-proxy.ts';
 import { Upstream } from '../proxy/upstream.ts';
 import { blindEnvironment } from './blind-environment.ts';
+import { placesOfRules, rulesOf } from './blind-rules.ts';
 import { blindSecrets, type BlindSecrets, type Notice } from './blind-secrets.ts';
 import type { ChildEnvironment } from './environment.ts';
 import { livingProcesses, withDescendants } from './process-tree.ts';
@@ -51,8 +52,7 @@ export interface BlindRun {
 
 /** Throws everything that is wrong before anything is started. */
 export async function openBlindRun(config: Config, resolution: Resolution, options: BlindOptions): Promise<BlindRun> {
-  const places = await placesOfRules(config);
-  const rules = compileRules(config.blind?.connections ?? [], (index) => places[index]);
+  const rules = await rulesOf(config);
   const secrets = blindSecrets(config, resolution.secrets, rules);
   const roots = await trustedRoots(options.env);
   const upstreamCa = config.blind?.upstream_ca === undefined ? [] : upstreamAuthorities(config.blind.upstream_ca);
@@ -62,6 +62,7 @@ export async function openBlindRun(config: Config, resolution: Resolution, optio
   const log = openLog(config, secrets, { rules, guard, ...options });
   const folder = await privateFolder();
   const upstream = new Upstream({ ca: [...roots.certificates, ...upstreamCa], proxies: new UpstreamProxies(options.env) });
+  let places: readonly Place[] = [];
   const session: Session = {
     rules,
     table: new TokenTable(secrets.tokens),
@@ -95,9 +96,10 @@ export async function openBlindRun(config: Config, resolution: Resolution, optio
       preload: options.preload,
     });
     const environment = childEnvironment(config, resolution, { secrets, variables, guard, ...options });
-    // While the child starts: its first request should not wait for it.
+    // While the child starts: its first request should not wait for them.
     setImmediate(() => {
       upstream.prepare();
+      void placesOfRules(config).then((found) => (places = found));
     });
     return { environment, id: log.run, close };
   } catch (error) {
@@ -128,15 +130,6 @@ function childEnvironment(config: Config, { names }: Resolution, { env, clean, k
 
 function placeText(place: Place | undefined): string | null {
   return place === undefined ? null : formatPlace({ file: place.file, ...(place.line === undefined ? {} : { line: place.line }) });
-}
-
-/** Positions cost a second parser, which is loaded only for a config that has rules. */
-async function placesOfRules({ blind, blindOrigin }: Config): Promise<readonly Place[]> {
-  if (blind?.connections === undefined || blindOrigin === undefined) return [];
-  const { locator } = await import('../config/locate.ts');
-  const { file, path } = blindOrigin;
-  const locate = locator(file.text);
-  return blind.connections.map((_rule, index) => ({ file: file.path, ...locate([...path, index]) }));
 }
 
 interface LogFacts extends Pick<BlindOptions, 'env' | 'version' | 'command' | 'tell'> {
