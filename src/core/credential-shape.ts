@@ -63,10 +63,12 @@ const SECRET_ENDING = new RegExp(
   ].join('|'),
 );
 
+/** Well-known variables whose names say otherwise: a path, and the name of a setting (`GIT_CONFIG_KEY_0`, without which git stops). */
+const MISNAMED = new Set(['GOOGLE_APPLICATION_CREDENTIALS', 'GIT_CONFIG_KEY']);
+
 export function looksLikeSecretName(name: string): boolean {
   const words = asWords(name);
-  // A path by definition, and the one well-known variable whose name says otherwise.
-  if (isPublishedName(name) || words === 'GOOGLE_APPLICATION_CREDENTIALS') return false;
+  if (isPublishedName(name) || MISNAMED.has(words)) return false;
   if (MEASURED_OR_SWITCHED.test(words) || NO_SECRET_KEY.test(words)) return false;
   if (SECRET_ENDING.test(words)) return true;
   if (ABOUT.test(words)) return false;

@@ -1,6 +1,8 @@
 // Host patterns, compared label by label and anchored at both ends: `api.github.com`, `*.github.com` (one or more whole labels in
 // front, never the apex), `*` (any host), each with an optional `:port`. Addresses are written in brackets when they are IPv6.
 
+import { canonicalHost, isAddress } from './host-name.ts';
+
 export interface HostPattern {
   /** Labels from left to right, lower case, without the leading `*`. Empty for `*` alone. */
   readonly labels: readonly string[];
@@ -22,14 +24,23 @@ export function parseHostPattern(text: string): HostPattern | { readonly problem
 }
 
 function parseHost(text: string): HostPattern | { readonly problem: string } {
-  if (text.startsWith('[')) return text.endsWith(']') ? { labels: [text], wildcard: false } : { problem: 'has an open bracket' };
+  if (text.startsWith('[')) return address(text);
   if (text === '*') return { labels: [], wildcard: true };
   const wildcard = text.startsWith('*.');
   const labels = (wildcard ? text.slice(2) : text).split('.');
   if (labels.some((label) => label.includes('*'))) return { problem: 'may hold `*` only as its first label' };
   if (!labels.every((label) => LABEL.test(label))) return { problem: 'is not a host name (write an international name in its xn-- form)' };
   if (wildcard && labels.length < 2) return { problem: 'is too wide: `*.` needs at least two labels behind it' };
-  return { labels, wildcard };
+  // `0x7f.1` is an address too, and a part of one is nobody's.
+  if (!/^(?:\d+|0x[\da-f]*)$/.test(labels.at(-1) ?? '')) return { labels, wildcard };
+  return wildcard ? { problem: 'has a wildcard before an address' } : address(text);
+}
+
+/** In the one spelling that hosts are compared in. */
+function address(text: string): HostPattern | { readonly problem: string } {
+  const host = canonicalHost(text);
+  if (host === undefined || !isAddress(host)) return { problem: 'is neither a host name nor an address' };
+  return { labels: host.startsWith('[') ? [host] : host.split('.'), wildcard: false };
 }
 
 /** Does the pattern cover this host? `host` is already canonical: lower case, no trailing dot, IPv6 in brackets. */

@@ -47,10 +47,17 @@ export function mint(secret: Secret, shape?: 'exact' | 'plain', random: Random =
 }
 
 /** What of a value is no secret: whose it is, and the hosts (`host`, `host:port`) that a URL-shaped one names. */
-export function publicFacts(secret: Secret): { readonly vendor: Vendor | undefined; readonly hosts: readonly string[] } {
+export function publicFacts(secret: Secret): PublicFacts {
   const value = secret.reveal();
   const hosts = URL_SHAPE.exec(value)?.groups?.hosts ?? '';
-  return { vendor: vendorOf(value), hosts: hosts === '' ? [] : hosts.split(',') };
+  return { vendor: vendorOf(value), hosts: hosts === '' ? [] : hosts.split(','), isClear: /^http:/i.test(value) };
+}
+
+export interface PublicFacts {
+  readonly vendor: Vendor | undefined;
+  readonly hosts: readonly string[];
+  /** A URL that is asked for without TLS. */
+  readonly isClear: boolean;
 }
 
 /** May not be sent in a header: CR, LF or NUL. Such values are refused before the child starts. */

@@ -1,6 +1,8 @@
 // The hosts a secret may go to: those the user wrote, else what can be inferred, from the most to the least exact: the host in the value
 // itself, the vendor's hosts, the hosts that rules allow by name. When nothing can be inferred, any host; the caller says so aloud.
 import { domainToASCII } from 'node:url';
+import { addressKind } from '../core/address.ts';
+import { isAddress } from '../core/host-name.ts';
 import { matchesHost, parseHostPattern, type HostPattern } from '../core/host-pattern.ts';
 import type { Secret } from '../core/secret.ts';
 import { publicFacts } from './mint.ts';
@@ -10,6 +12,11 @@ export interface Scope {
   readonly patterns: readonly string[];
   /** `host` is canonical: lower case, no trailing dot, IPv6 in brackets. */
   covers(host: string, port: number): boolean;
+  /**
+   * The same without TLS, where anybody on the way can read along: only to this machine and private addresses, or where the port is named,
+   * which says that somebody meant it.
+   */
+  coversClear(host: string, port: number): boolean;
 }
 
 interface ScopeInput {
@@ -23,20 +30,33 @@ interface ScopeInput {
 export function scopeOf(input: ScopeInput): Scope {
   if (input.hosts !== undefined) return scope('hosts', input.hosts);
   if (input.value !== undefined) {
-    const { vendor, hosts } = publicFacts(input.value);
-    const own = hosts.map(canonicalAuthority).filter((host) => host !== undefined);
+    const { vendor, hosts, isClear } = publicFacts(input.value);
+    const named = hosts.map(canonicalAuthority).filter((host) => host !== undefined);
+    const own = isClear ? named.flatMap((host) => [host, `${host}:80`]).filter((host) => parsed(host) !== undefined) : named;
     if (own.length > 0) return scope('url', own);
     if (vendor !== undefined && vendor.hosts.length > 0) return scope('vendor', vendor.hosts);
   }
   const named = input.ruleHosts.filter((host) => host !== '*' && !host.startsWith('*:'));
-  return named.length > 0 ? scope('rules', named) : { from: 'any', patterns: ['*'], covers: () => true };
+  return named.length > 0 ? scope('rules', named) : { from: 'any', patterns: ['*'], covers: () => true, coversClear: isLocal };
 }
 
 type Test = (host: string, port: number) => boolean;
 
 function scope(from: Scope['from'], patterns: readonly string[]): Scope {
   const tests = patterns.map(hostTest);
-  return { from, patterns, covers: (host, port) => tests.some((test) => test(host, port)) };
+  const clear = patterns.filter((text) => !text.startsWith('re:') && /:\d+$/.test(text)).map(hostTest);
+  return {
+    from,
+    patterns,
+    covers: (host, port) => tests.some((test) => test(host, port)),
+    coversClear: (host, port) => (isLocal(host) ? tests : clear).some((test) => test(host, port)),
+  };
+}
+
+/** This machine, and addresses that are not routed beyond one's own network. */
+function isLocal(host: string): boolean {
+  if (host === 'localhost' || host.endsWith('.localhost')) return true;
+  return isAddress(host) && ['loopback', 'private', 'link-local'].includes(addressKind(host.replace(/^\[|\]$/g, '')));
 }
 
 function hostTest(text: string): Test {

@@ -57,9 +57,9 @@ export class Swap {
   readonly #inScope: ReadonlySet<TokenEntry>;
 
   /** `host` is canonical. */
-  constructor(table: TokenTable, host: string, port: number) {
+  constructor(table: TokenTable, host: string, port: number, tls = true) {
     this.#table = table;
-    this.#inScope = table.inScope(host, port);
+    this.#inScope = table.inScope(host, port, tls);
   }
 
   /** Values are latin1, as of node:http. Basic credentials are decoded, and encoded again when a token was in them. */

@@ -88,13 +88,13 @@ export class TokenTable {
     return bytes.toString('latin1', Math.max(0, bytes.length - this.#longest + 1));
   }
 
-  /** The secrets that may go to this host. */
-  inScope(host: string, port: number): ReadonlySet<TokenEntry> {
-    const key = `${host}:${String(port)}`;
+  /** The secrets that may go to this host, over TLS or in the clear. */
+  inScope(host: string, port: number, tls = true): ReadonlySet<TokenEntry> {
+    const key = `${host}:${String(port)}${tls ? '' : ' clear'}`;
     const known = this.#scopes.get(key);
     if (known !== undefined) return known;
     if (this.#scopes.size >= REMEMBERED_HOSTS) this.#scopes.clear();
-    const entries = new Set(this.entries.filter(({ scope }) => scope.covers(host, port)));
+    const entries = new Set(this.entries.filter(({ scope }) => (tls ? scope.covers(host, port) : scope.coversClear(host, port))));
     this.#scopes.set(key, entries);
     return entries;
   }

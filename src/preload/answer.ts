@@ -21,12 +21,16 @@ export function readAnswer(bytes: Buffer, ended = false): Answer | undefined {
   const rest = bytes.subarray(end + 4);
   const status = Number(/^HTTP\/1\.[01] (\d{3})\b/.exec(head)?.[1] ?? 0);
   if (isSuccess(status)) return { status, reason: '', rest };
-  const reason = /^x-kz-error:(.*)$/im.exec(head)?.[1] ?? firstLine(rest, ended || /^content-length: *0$/im.test(head));
+  const reason = /^x-kz-error:(.*)$/im.exec(head)?.[1] ?? firstLine(rest, ended || rest.length >= lengthOf(head));
   return reason === undefined ? undefined : { status, reason: printable(reason), rest };
 }
 
 export function isSuccess(status: number): boolean {
   return status >= 200 && status < 300;
+}
+
+function lengthOf(head: string): number {
+  return Number(/^content-length: *(\d+)\s*$/im.exec(head)?.[1] ?? Infinity);
 }
 
 function firstLine(body: Buffer, ended: boolean): string | undefined {

@@ -1,5 +1,5 @@
 // Bodies on their way through: transforms around what swaps and remasks, and the one pipe that ends both sides when one fails.
-import { pipeline, type Duplex, type Readable, type Writable } from 'node:stream';
+import { PassThrough, pipeline, type Duplex, type Readable, type Writable } from 'node:stream';
 import type { Exchange } from './exchange.ts';
 
 /** A streaming rewriter: what is held back comes with a later call, at the latest with `end`. */
@@ -50,11 +50,12 @@ export interface Way {
  */
 export function pump(source: Readable, sink: Writable, { before = [], rewriter, after = [], count, letGo, breakOff }: Way): Promise<void> {
   return new Promise((resolve, reject) => {
-    const from = through(source, before);
+    const from = through(letGo !== undefined && before.length > 0 ? apart(source) : source, before);
     const to = into(after, sink);
     let ended = false;
     const fail = (error: Error): void => {
       off();
+      source.unpipe();
       if (letGo === undefined) source.destroy();
       else letGo();
       if (breakOff === undefined) sink.destroy();
@@ -117,6 +118,15 @@ export class ClosedEarly extends Error {
   constructor(who: string) {
     super(`${who} closed early`);
   }
+}
+
+/** Fails with its source, and does not take it along when what reads it fails. */
+function apart(source: Readable): Readable {
+  const copy = source.pipe(new PassThrough());
+  source.once('close', () => {
+    if (!source.readableEnded) copy.destroy(new ClosedEarly('the source'));
+  });
+  return copy;
 }
 
 /** The source through the stages. Whichever fails, what comes back fails with its error. */

@@ -96,7 +96,7 @@ export class Exchange {
       rule: decision.rule === undefined ? null : { index: decision.rule.index, at: session.ruleAt(decision.rule.index) },
       why: end.why ?? decision.why,
       swapped: notes.swapped.map(({ name, where }) => ({ name, where })),
-      left: notes.left.map((left): LeftToken => ({ ...pick(left), allow: wouldAllow(left, host) })),
+      left: notes.left.map((left): LeftToken => ({ ...pick(left), allow: wouldAllow(left, request.target) })),
       remasked: [...this.remasked],
       bytes_up: this.bytesUp,
       bytes_down: this.bytesDown,
@@ -116,13 +116,14 @@ function pick({ name, where, reason }: Left): Pick<Left, 'name' | 'where' | 'rea
   return { name, where, reason };
 }
 
-/** The line of config that would have let the token be swapped. */
-function wouldAllow({ name, reason, slot }: Left, host: string): string {
+/** The line of config that would have let the token be swapped; empty when there is none. */
+function wouldAllow({ reason, slot }: Left, { host, port, tls }: Target): string {
   switch (reason) {
     case 'host':
-      return `${name} = { …, hosts = [${JSON.stringify(host)}] }`;
+      // Without TLS the port has to be named.
+      return `hosts = [${JSON.stringify(tls && port === 443 ? host : `${host}:${String(port)}`)}]`;
     case 'slot':
-      return `${name} = { …, swap = [${JSON.stringify(slot)}] }`;
+      return slot === '' ? '' : `swap = [${JSON.stringify(slot)}]`;
     case 'encoding':
       return '';
   }

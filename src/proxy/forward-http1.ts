@@ -2,7 +2,7 @@
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import { authorize } from './authorize.ts';
 import { collect, note, pump, rewritten } from './body.ts';
-import type { Exchange } from './exchange.ts';
+import type { Exchange, Target } from './exchange.ts';
 import { refusalOf } from './failure.ts';
 import { remaskFields, requestHead, responseHead, swapFields, type RequestHead } from './head.ts';
 import { refusalBody, type Refusal } from './refusal.ts';
@@ -25,7 +25,7 @@ export async function forwardHttp1(exchange: Exchange, request: IncomingMessage,
     const target = exchange.swap.target(request.url ?? '/', exchange.notes);
     swapFields(head.fields, exchange.swap, exchange.notes);
     const body = await planRequestBody(exchange, { head, source: request }, () => {
-      if (head.expectsContinue) response.writeContinue();
+      if (head.expectsContinue) proceed(request, response);
     });
     if (body.kind === 'refused') {
       refuse(exchange, { request, response }, body.refusal);
@@ -55,7 +55,7 @@ interface Outgoing extends Child {
 function send(exchange: Exchange, outgoing: Outgoing): Promise<IncomingMessage> {
   const { body, response } = outgoing;
   return new Promise((resolve, reject) => {
-    let answered = false;
+    let answer: IncomingMessage | undefined;
     let again = IDEMPOTENT.has(exchange.request.method) && body.kind !== 'stream';
     const attempt = (): void => {
       const upstream = open(exchange, outgoing);
@@ -64,13 +64,15 @@ function send(exchange: Exchange, outgoing: Outgoing): Promise<IncomingMessage> 
       };
       response.once('close', abandoned);
       upstream.once('response', (incoming) => {
-        answered = true;
+        answer = incoming;
         resolve(incoming);
       });
       upstream.on('error', (error) => {
         response.off('close', abandoned);
+        // A body without a length ends with its connection, and Node takes a broken one for its end.
+        if (answer?.complete === false) answer.destroy(error);
         // Nothing of the answer came, on a connection that had served before: it had been closed when the request was sent.
-        if (again && !answered && upstream.reusedSocket && !response.closed) {
+        if (again && answer === undefined && upstream.reusedSocket && !response.closed) {
           again = false;
           attempt();
         } else {
@@ -84,8 +86,7 @@ function send(exchange: Exchange, outgoing: Outgoing): Promise<IncomingMessage> 
 }
 
 function open(exchange: Exchange, { head, target, body, request, response }: Outgoing): ClientRequest {
-  const { host } = exchange.request.target;
-  const fields = ['Host', hostField(head, host), ...head.fields];
+  const fields = ['Host', hostField(head, exchange.request.target), ...head.fields];
   switch (body.kind) {
     case 'none':
       // Without either Node would announce a chunked body for these.
@@ -103,17 +104,26 @@ function open(exchange: Exchange, { head, target, body, request, response }: Out
   }
   if (head.wantsTrailers) fields.push('TE', 'trailers');
   const upstream = exchange.session.upstream.request(exchange.target, { method: exchange.request.method, path: target, headers: fields });
-  upstream.on('continue', () => {
-    response.writeContinue();
-  });
+  // One that nobody asked for is of no use to the child.
+  if (body.kind === 'stream' && body.unread && head.expectsContinue) {
+    upstream.once('continue', () => {
+      proceed(request, response);
+    });
+  }
   if (head.hasTransferEncoding) forwardTrailers(request, upstream);
   return upstream;
 }
 
-/** As the child wrote it when it is canonical but for the port. */
-function hostField({ hosts }: RequestHead, host: string): string {
-  const [written = ''] = hosts;
-  return written.startsWith(host) ? written : host;
+/** RFC 9110 15.2: HTTP/1.0 knows no interim answers. */
+function proceed({ httpVersion }: IncomingMessage, response: ServerResponse): void {
+  if (httpVersion !== '1.0' && !response.headersSent) response.writeContinue();
+}
+
+/** As the child wrote it if that is canonical: with the port, or without. */
+export function hostField({ hosts: [written] }: RequestHead, { host, port, tls }: Target): string {
+  const full = `${host}:${String(port)}`;
+  if (written === host || written === full) return written;
+  return port === (tls ? 443 : 80) ? host : full;
 }
 
 function forwardTrailers(request: IncomingMessage, upstream: ClientRequest): void {
@@ -138,7 +148,7 @@ async function write(exchange: Exchange, { body }: Outgoing, upstream: ClientReq
         ...body.way,
         count: (bytes) => (exchange.bytesUp += bytes),
         // The answer goes out on the same connection, and may come although nobody reads the upload any further.
-        letGo: () => body.source.resume(),
+        letGo: () => (body.unread ? body.source.resume() : body.source.destroy()),
       });
   }
 }
@@ -176,10 +186,12 @@ export async function respond(exchange: Exchange, incoming: IncomingMessage, res
   // The head of a stream that has nothing to say yet goes out at once.
   response.flushHeaders();
   incoming.once('end', () => {
-    const trailers = incoming.rawTrailers.map((text) => remasker.text(text));
+    const trailers = [...incoming.rawTrailers];
+    remaskFields(trailers, remasker, exchange.remasked);
     if (trailers.length > 0 && plan.length === undefined) response.addTrailers(pairs(trailers));
   });
-  await pump(incoming, response, { ...plan.way, count: (bytes) => (exchange.bytesDown += bytes) });
+  // How the child's side ends is decided where the failure is known.
+  await pump(incoming, response, { ...plan.way, count: (bytes) => (exchange.bytesDown += bytes), breakOff: () => undefined });
   note(exchange, plan.way.rewriter);
 }
 
@@ -201,21 +213,34 @@ export function answer(request: IncomingMessage, response: ServerResponse, refus
     'content-type': contentType,
     'content-length': Buffer.byteLength(body),
     'x-kz-error': refusal.code,
-    // What is left of an upload is not read; and who was sent to the wrong host should not try again on this connection.
-    ...(request.complete && refusal.status !== 421 ? {} : { connection: 'close' }),
+    ...(mayGoOn(request, refusal) ? {} : { connection: 'close' }),
   });
   response.end(request.method === 'HEAD' ? undefined : body);
+  // Closing on a child that still writes would take the answer away from it.
+  request.resume();
+}
+
+/** On the same connection. Not after what may be read in two ways, nor where a body may follow or not (Expect), nor at a wrong host's. */
+function mayGoOn({ complete, headers }: IncomingMessage, { status }: Refusal): boolean {
+  return status !== 400 && status !== 421 && (complete || headers.expect === undefined);
 }
 
 function fail(exchange: Exchange, child: Child, error: unknown): void {
   const refusal = refusalOf(error, exchange);
-  if (child.response.closed || child.request.destroyed) {
+  // Not `request.destroyed`: that is true of every request that was read to its end.
+  if (child.response.closed || child.request.socket.destroyed) {
     exchange.finish(null, { error: 'client-gone' });
   } else if (child.response.headersSent) {
     // A body that ends early must not look complete.
-    child.response.destroy();
+    breakOff(child);
     exchange.finish(child.response.statusCode, refusal.end);
   } else {
     refuse(exchange, child, refusal);
   }
+}
+
+/** HTTP/1.0 has no other mark of a body's end than that of the connection, so that must not be an orderly one. */
+function breakOff({ request, response }: Child): void {
+  if (request.httpVersion === '1.0') request.socket.resetAndDestroy();
+  else response.destroy();
 }

@@ -121,7 +121,7 @@ async function write(exchange: Exchange, body: Sendable, upstream: ClientHttp2St
         ...body.way,
         count: (bytes) => (exchange.bytesUp += bytes),
         // The answer comes on the same stream, and may come although nobody reads the upload any further.
-        letGo: () => body.source.resume(),
+        letGo: () => (body.unread ? body.source.resume() : body.source.destroy()),
         breakOff: () => {
           upstream.close(constants.NGHTTP2_CANCEL);
         },
@@ -145,26 +145,32 @@ async function respond(exchange: Exchange, upstream: ClientHttp2Stream, stream: 
     exchange.finish(status);
     return;
   }
+  const sendTrailers = (): void => {
+    stream.once('wantTrailers', () => {
+      const fields = [...trailers];
+      remaskFields(fields, remasker, exchange.remasked);
+      const sent: OutgoingHttpHeaders = {};
+      addFields(sent, fields);
+      stream.sendTrailers(sent);
+    });
+  };
   if (plan.kind === 'whole') {
     const body = await collect(upstream);
+    // Node ends a stream without an error when its connection is gone.
+    if (upstream.rstCode !== constants.NGHTTP2_NO_ERROR) throw new ResetByUpstream(upstream.rstCode);
     exchange.bytesDown = body.length;
     const bytes = rewritten(plan.rewriter, body);
     note(exchange, plan.rewriter);
     headers['content-length'] = bytes.length;
-    stream.respond(headers);
+    stream.respond(headers, { waitForTrailers: true });
+    sendTrailers();
     stream.end(bytes);
     exchange.finish(status);
     return;
   }
   if (plan.length !== undefined) headers['content-length'] = plan.length;
   stream.respond(headers, { waitForTrailers: true });
-  stream.once('wantTrailers', () => {
-    const fields = [...trailers];
-    remaskFields(fields, remasker, exchange.remasked);
-    const sent: OutgoingHttpHeaders = {};
-    addFields(sent, fields);
-    stream.sendTrailers(sent);
-  });
+  sendTrailers();
   await pump(upstream, stream, {
     ...plan.way,
     count: (bytes) => (exchange.bytesDown += bytes),
@@ -227,7 +233,7 @@ class ResetByUpstream extends Error {
 /** Answers in kz's own name. */
 export function refuseStream(exchange: Exchange, { stream, headers: { accept } }: Http2Request, refusal: Refusal): void {
   const { contentType, body } = refusalBody(refusal, accept);
-  if (!stream.destroyed) {
+  if (!stream.destroyed && !stream.closed) {
     stream.respond({
       ':status': refusal.status,
       'content-type': contentType,
@@ -242,7 +248,7 @@ export function refuseStream(exchange: Exchange, { stream, headers: { accept } }
 
 function fail(exchange: Exchange, http2: Http2Request, error: unknown): void {
   const { stream } = http2;
-  if (stream.destroyed || stream.aborted) {
+  if (stream.destroyed || stream.closed || stream.aborted) {
     exchange.finish(null, { error: 'client-gone' });
     return;
   }

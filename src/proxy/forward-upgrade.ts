@@ -7,7 +7,7 @@ import { authorize } from './authorize.ts';
 import { pump, type Rewriter } from './body.ts';
 import type { Exchange } from './exchange.ts';
 import { refusalOf } from './failure.ts';
-import { forwardHttp1, refuse, respond } from './forward-http1.ts';
+import { forwardHttp1, hostField, refuse, respond } from './forward-http1.ts';
 import { remaskFields, requestHead, responseHead, swapFields } from './head.ts';
 import { hostMismatch } from './refusal.ts';
 
@@ -70,7 +70,7 @@ async function open(exchange: Exchange, opening: Opening): Promise<void> {
   const upstream = exchange.session.upstream.request(exchange.target, {
     method: exchange.request.method,
     path,
-    headers: ['Host', head.hosts[0] ?? exchange.target.host, ...fields, 'Connection', 'Upgrade', 'Upgrade', 'websocket'],
+    headers: ['Host', hostField(head, exchange.target), ...fields, 'Connection', 'Upgrade', 'Upgrade', 'websocket'],
   });
   socket.once('close', () => upstream.destroy());
   const answer = await answerOf(upstream);

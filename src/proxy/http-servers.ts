@@ -41,8 +41,7 @@ export class HttpServers {
   constructor(session: Session) {
     this.#session = session;
     this.#http1 = createHttp1({ ...this.limits });
-    // Node drops what is beyond this number without a word; the size is limited already.
-    this.#http1.maxHeadersCount = 0;
+    allowManyHeaders(this.#http1);
     const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
       this.#request(request, response);
     };
@@ -89,7 +88,8 @@ export class HttpServers {
 
   /** What Node's parser would not take: RFC 9112 wants a 400, or a 431 for a head that is too large. */
   refuseUnparsed(error: Error, socket: Duplex): void {
-    if (!socket.writable || ('code' in error && error.code === 'ECONNRESET')) {
+    // In the middle of an answer it would be taken for a part of that.
+    if (!socket.writable || ('code' in error && error.code === 'ECONNRESET') || isAnswering(socket)) {
       socket.destroy();
       return;
     }
@@ -141,13 +141,23 @@ export class HttpServers {
   }
 
   /** One for each host and port; a run talks to few, a scan of ports must not fill the memory. */
-  #swapFor({ host, port }: Target): Swap {
-    const key = `${host}:${String(port)}`;
+  #swapFor({ host, port, tls }: Target): Swap {
+    const key = `${tls ? 'https' : 'http'}://${host}:${String(port)}`;
     const known = this.#swaps.get(key);
     if (known !== undefined) return known;
-    const swap = new Swap(this.#session.table, host, port);
+    const swap = new Swap(this.#session.table, host, port, tls);
     if (this.#swaps.size >= 1000) this.#swaps.clear();
     this.#swaps.set(key, swap);
     return swap;
   }
+}
+
+/** Node drops what is beyond a number without a word; the size is limited already. */
+export function allowManyHeaders(server: Server): void {
+  server.maxHeadersCount = 0;
+}
+
+/** Node keeps the answer that a connection is giving here; its own servers look at it for the same reason. */
+function isAnswering(socket: Duplex): boolean {
+  return '_httpMessage' in socket && socket._httpMessage instanceof ServerResponse && socket._httpMessage.headersSent;
 }

@@ -76,7 +76,7 @@ export function notDialled(error: DialError, { request, session }: Exchange): Re
       status: 403,
       code: 'address-forbidden',
       end: { why: 'address-forbidden' },
-      message: `${host} is at ${error.detail}, and no rule of ${session.configFile} names it`,
+      message: `${error.detail}, and no rule of ${session.configFile} names it`,
       remedy: allowing(host, port, tls),
     };
   }

@@ -8,7 +8,7 @@ import { Exchange, type Session, type Target } from './exchange.ts';
 import { refusalOf } from './failure.ts';
 
 export async function relay(session: Session, socket: Duplex, target: Target): Promise<void> {
-  const swap = new Swap(session.table, target.host, target.port);
+  const swap = new Swap(session.table, target.host, target.port, false);
   const exchange = new Exchange(session, { protocol: 'raw', target, method: '', path: '' }, swap);
   try {
     const upstream = await session.upstream.connect(exchange.target);

@@ -9,14 +9,15 @@ import type { RefusedWhy } from '../audit/event.ts';
 import type { Session, Target } from './exchange.ts';
 import { answer } from './forward-http1.ts';
 import { malformed, type Refusal } from './refusal.ts';
-import { HttpServers } from './http-servers.ts';
+import { allowManyHeaders, HttpServers } from './http-servers.ts';
+import type { Accepted } from './peer-process.ts';
 import { openTunnel } from './tunnel.ts';
 
 export interface ProxyOptions {
   /** The password that clients send with user `kz`. */
   readonly credential: string;
   /** Does the process at the other end belong to the run? Asked only for a client that sends no credential: a JVM cannot. */
-  readonly isOurs: (client: { readonly localPort: number; readonly remotePort: number }) => Promise<boolean>;
+  readonly isOurs: (client: Required<Accepted>) => Promise<boolean>;
 }
 
 /** The longest time a client may take for the head of its first request, in milliseconds. */
@@ -48,6 +49,9 @@ export class ProxyServer {
     this.#expected = digest(`Basic ${Buffer.from(`kz:${credential}`, 'utf8').toString('base64')}`);
     this.#inner = new HttpServers(session);
     this.#outer = createServer({ ...this.#inner.limits, headersTimeout: HEAD_TIMEOUT_MS });
+    // As in http-servers.ts.
+    this.#outer.maxHeadersCount = 0;
+    allowManyHeaders(this.#outer);
     this.#outer.on('connection', (socket: Socket) => {
       this.#sockets.add(socket);
       socket.once('close', () => this.#sockets.delete(socket));
@@ -138,8 +142,8 @@ export class ProxyServer {
     const given = request.headers['proxy-authorization'];
     if (given !== undefined) return timingSafeEqual(digest(given), this.#expected);
     if (this.#known.has(socket)) return true;
-    const { localPort, remotePort } = socket;
-    if (localPort === undefined || remotePort === undefined || !(await this.#isOurs({ localPort, remotePort }))) return false;
+    const { localAddress, localPort, remoteAddress, remotePort } = socket;
+    if (!(await this.#isOurs({ localAddress, localPort, remoteAddress, remotePort }))) return false;
     this.#known.add(socket);
     return true;
   }

@@ -28,26 +28,35 @@ const HELLO_MS = 30_000;
 
 export async function openTunnel(session: Session, servers: HttpServers, { socket, head, authority }: Tunnel): Promise<void> {
   const mayRelay = relays(session, authority);
-  const { opening, bytes } = await readOpening(socket, head, mayRelay ? SILENCE_MS : HELLO_MS);
+  const { opening, bytes } = await readOpening(socket, head, mayRelay && mayBeSilent(authority) ? SILENCE_MS : HELLO_MS);
   if (socket.destroyed) return;
   if (bytes.length > 0) socket.unshift(bytes);
-  const target = { ...authority, tls: opening.kind === 'tls' };
+  const clear = { ...authority, tls: false };
   switch (opening.kind) {
     case 'tls':
-      await openTls(session, servers, { socket, target, hello: opening });
+      await openTls(session, servers, { socket, target: { ...authority, tls: true }, hello: opening });
       return;
     case 'http':
+      servers.accept('http/1.1', socket, { target: clear, mismatch: undefined });
+      // Paused since its first bytes were read, and a server does not start what somebody stopped.
+      socket.resume();
+      return;
     case 'http2':
-      servers.accept(opening.kind === 'http2' ? 'h2' : 'http/1.1', socket, { target, mismatch: undefined });
+      servers.accept('h2', socket, { target: clear, mismatch: undefined });
       return;
     case 'other':
     case 'silent':
-      if (mayRelay) await relay(session, socket, target);
+      if (mayRelay) await relay(session, socket, clear);
       else refused(session, socket, { authority, why: 'not-http' });
       return;
     case 'closed':
       socket.destroy();
   }
+}
+
+/** On the usual ports the client speaks first, however long it takes. */
+function mayBeSilent({ port }: HostPort): boolean {
+  return port !== 443 && port !== 80;
 }
 
 interface TlsTunnel {

@@ -13,6 +13,8 @@ export interface UpstreamRequest {
   readonly headers: readonly string[];
 }
 
+/** Of an answer. Node's default of 16 KiB is less than some policies and cookies need. */
+const LARGEST_HEAD = 65_536;
 const MAX_IDLE = 256;
 const IDLE_MS = 30_000;
 const SWEEP_MS = 5_000;
@@ -66,8 +68,11 @@ export class UpstreamAgent extends http.Agent {
    * among the headers it flushes them itself (`flushHeaders`).
    */
   request(target: Target, { method, path, headers }: UpstreamRequest): http.ClientRequest {
-    const options: http.RequestOptions & { target: Target } = { agent: this, target, method, path, headers, setHost: false };
-    return http.request(options);
+    const options = { agent: this, target, method, path, headers, setHost: false, maxHeaderSize: LARGEST_HEAD };
+    const request = http.request(options satisfies http.RequestOptions & { target: Target });
+    // Node drops what is beyond this number without a word; the size is limited already.
+    request.maxHeadersCount = 0;
+    return request;
   }
 
   /** Called by http.request, with the options above. */

@@ -73,3 +73,11 @@ describe('what is no pattern', () => {
     expect(parseHostPattern(text)).toHaveProperty('problem');
   });
 });
+
+it('takes addresses in any spelling, and none with a wildcard', () => {
+  expect(parseHostPattern('[::FFFF:127.0.0.1]:80')).toEqual({ labels: ['127', '0', '0', '1'], wildcard: false, port: 80 });
+  expect(parseHostPattern('[2001:DB8:0::1]')).toEqual({ labels: ['[2001:db8::1]'], wildcard: false });
+  expect(parseHostPattern('0x7f.1')).toEqual({ labels: ['127', '0', '0', '1'], wildcard: false });
+  for (const text of ['[::1', '[]', '[::g]', '[fe80::1%25lo]', '1.2.3.4.5', '256.1.1.1', '*.0.0.1'])
+    expect(parseHostPattern(text)).toHaveProperty('problem');
+});

@@ -194,8 +194,9 @@ it('takes time that grows with the value only', () => {
 it('tells what of a value is public', () => {
   expect(publicFacts(new Secret('ghp_CANARY')).vendor?.prefix).toBe('ghp_');
   expect(publicFacts(new Secret('mongodb://u:CANARY@h1:1,h2:2/db')).hosts).toEqual(['h1:1', 'h2:2']);
-  expect(publicFacts(new Secret('CANARY'))).toEqual({ vendor: undefined, hosts: [] });
-  expect(publicFacts(new Secret('sqlite:///file'))).toEqual({ vendor: undefined, hosts: [] });
+  expect(publicFacts(new Secret('CANARY'))).toEqual({ vendor: undefined, hosts: [], isClear: false });
+  expect(publicFacts(new Secret('http://u:CANARY@h/')).isClear).toBe(true);
+  expect(publicFacts(new Secret('sqlite:///file'))).toEqual({ vendor: undefined, hosts: [], isClear: false });
 });
 
 it('knows what a header cannot hold', () => {

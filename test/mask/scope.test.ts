@@ -91,3 +91,35 @@ it('shows nothing of the value', () => {
     expect(JSON.stringify(inferred(value))).not.toContain('CANARY');
   }
 });
+
+describe('without TLS', () => {
+  const clear = (input: Partial<Parameters<typeof scopeOf>[0]>, host: string, port: number): boolean =>
+    scopeOf({ ruleHosts: [], ...input }).coversClear(host, port);
+
+  it('goes only where the port is named', () => {
+    expect(clear({ hosts: ['api.x.com'] }, 'api.x.com', 80)).toBe(false);
+    expect(clear({ hosts: ['api.x.com:80'] }, 'api.x.com', 80)).toBe(true);
+    expect(clear({ hosts: ['api.x.com:80'] }, 'api.x.com', 8080)).toBe(false);
+    expect(clear({ hosts: ['[2001:db8::1]'] }, '[2001:db8::1]', 80)).toBe(false);
+    expect(clear({ hosts: ['[2001:db8::1]:80'] }, '[2001:db8::1]', 80)).toBe(true);
+    expect(clear({ value: new Secret('ghp_CANARYCANARYCANARY12') }, 'api.github.com', 80)).toBe(false);
+    expect(clear({ ruleHosts: ['re:api.*:80'] }, 'api.x.com', 80)).toBe(false);
+  });
+
+  it('goes to this machine and to private addresses, as far as its hosts allow', () => {
+    for (const host of ['localhost', 'api.localhost', '127.0.0.1', '[::1]', '192.168.1.2', '10.0.0.1', '[fe80::1]']) {
+      expect(clear({}, host, 8080)).toBe(true);
+      expect(clear({ hosts: [host] }, host, 8080)).toBe(true);
+      expect(clear({ hosts: ['api.x.com'] }, host, 8080)).toBe(false);
+    }
+    for (const host of ['api.x.com', '8.8.8.8', '169.254.169.254', 'localhost.x.com', '[2001:4860::1]'])
+      expect(clear({}, host, 80)).toBe(false);
+  });
+
+  it('goes to the host of a URL that is asked for without TLS', () => {
+    const value = new Secret('http://u:CANARY-pass-word@internal.x.com/feed');
+    expect(clear({ value }, 'internal.x.com', 80)).toBe(true);
+    expect(scopeOf({ value, ruleHosts: [] }).covers('internal.x.com', 443)).toBe(true);
+    expect(clear({ value: new Secret('https://u:CANARY-pass-word@internal.x.com/feed') }, 'internal.x.com', 80)).toBe(false);
+  });
+});

@@ -21,6 +21,8 @@ it('takes the reason from the header, or else from the first line of the body', 
   expect(read('HTTP/1.1 502 Bad Gateway\r\n\r\nfirst\r\nsecond')?.reason).toBe('first');
   expect(read('HTTP/1.1 502 Bad Gateway\r\n\r\nno line', true)?.reason).toBe('no line');
   expect(read('HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n')?.reason).toBe('');
+  expect(read('HTTP/1.1 502 Bad Gateway\r\nContent-Length: 7\r\nvia: kz\r\n\r\nno line')?.reason).toBe('no line');
+  expect(read('HTTP/1.1 502 Bad Gateway\r\nContent-Length: 12\r\n\r\nno line yet')).toBeUndefined();
   expect(read('HTTP/1.1 502 Bad Gateway\r\n\r\nno line yet')).toBeUndefined();
 });
 

