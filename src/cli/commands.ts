@@ -17,6 +17,11 @@ export const COMMANDS: readonly CommandRow[] = [
     load: async () => (await import('./commands/completion.ts')).defineCompletion,
   },
   {
+    name: 'explain',
+    summary: 'say what blind mode would do with a request',
+    load: async () => (await import('./commands/explain.ts')).defineExplain,
+  },
+  {
     name: 'export',
     summary: 'print the values for a shell or a tool',
     load: async () => (await import('./commands/export.ts')).defineExport,

@@ -7,7 +7,7 @@ import { localKind } from '../mask/local-value.ts';
 import { isHeaderSafe, mint, type Minted } from '../mask/mint.ts';
 import { Remasker } from '../mask/remask.ts';
 import { scopeOf, type Scope } from '../mask/scope.ts';
-import { slotsOf } from '../mask/slot.ts';
+import { slotsOf, type Slots } from '../mask/slot.ts';
 import type { TokenEntry } from '../mask/table.ts';
 import type { Rule } from '../policy/rule.ts';
 import type { Resolved } from '../providers/secrets.ts';
@@ -73,7 +73,7 @@ function give(each: SetSecret, config: Config, ruleHosts: readonly string[]): Gi
     return { guarded, tokens: [], notices: [{ level: 'notice', text }] };
   }
   const minted = masked(each, declaration);
-  const slots = slotsOf(declaration?.swap ?? (minted.inPath ? WITH_PATH : undefined));
+  const slots = slotsFor(name, declaration?.swap ?? (minted.inPath ? WITH_PATH : undefined));
   const tokens = minted.parts.map((part) => ({ name, ...part, scope, slots }));
   const parts = minted.parts.map((part) => part.secret);
   return { guarded: { ...guarded, parts }, text: minted.text, tokens, notices: about(name, secret, scope, config) };
@@ -86,6 +86,16 @@ export function namedHosts(rules: readonly Rule[]): string[] {
     const hasPort = entry.host.startsWith('re:') || /:\d+$/.test(entry.host);
     return [entry.port === undefined || hasPort ? entry.host : `${entry.host}:${String(entry.port)}`];
   });
+}
+
+/** What is wrong with a `swap` list is said with the secret's name. */
+function slotsFor(name: string, swap: readonly string[] | undefined): Slots {
+  try {
+    return slotsOf(swap);
+  } catch (error) {
+    if (error instanceof KzError) throw new KzError(error.code, `${name}: ${error.message}`, { hint: error.hint, cause: error });
+    throw error;
+  }
 }
 
 /** A webhook or a bot's token is made to be in the path; every other secret is swapped where credentials usually are. */

@@ -3,8 +3,9 @@ import type { Command } from 'commander';
 import type { Config } from '../../config/load.ts';
 import { KzError } from '../../core/errors.ts';
 import { PROVIDERS } from '../../providers/table.ts';
+import { checkBlind, type BlindCheck, type KnownScope } from '../../run/blind-check.ts';
 import { openConfig, withConfigFlags, type ConfigFlags } from '../options.ts';
-import { printJson, printLine, warn } from '../ui.ts';
+import { print, printJson, printLine, table, warn } from '../ui.ts';
 
 interface ValidateFlags extends ConfigFlags {
   readonly json?: boolean;
@@ -15,7 +16,7 @@ export function defineValidate(command: Command): void {
     .option('--json', 'print JSON')
     .addHelpText(
       'after',
-      '\nReports every problem at once, with file:line:column.\nTo check the values too: `kz status`.\n\nExample:\n  kz validate --json',
+      '\nReports every problem at once, with file:line:column, those of blind mode too.\nTo check the values: `kz status`. To ask about a request: `kz explain URL`.\n\nExample:\n  kz validate --json',
     )
     .action(validate);
 }
@@ -23,7 +24,7 @@ export function defineValidate(command: Command): void {
 async function validate(flags: ValidateFlags): Promise<void> {
   try {
     const { config } = await openConfig(flags);
-    report(config, flags);
+    report(config, await checkBlind(config), flags);
   } catch (error) {
     if (flags.json !== true || !(error instanceof KzError)) throw error;
     const problems = error.code === 'several' ? error.problems : [error];
@@ -32,8 +33,8 @@ async function validate(flags: ValidateFlags): Promise<void> {
   }
 }
 
-function report(config: Config, flags: ValidateFlags): void {
-  const warnings = notBuilt(config);
+function report(config: Config, blind: BlindCheck, flags: ValidateFlags): void {
+  const warnings = [...notBuilt(config), ...blind.warnings];
   if (flags.json === true) {
     const { environments, environment, files } = config;
     printJson({
@@ -43,6 +44,8 @@ function report(config: Config, flags: ValidateFlags): void {
       environment: environment?.name ?? null,
       environments,
       secrets: config.secrets.size,
+      secrets_scope: blind.scopes,
+      rules: blind.rules,
       problems: [],
       warnings,
     });
@@ -51,7 +54,27 @@ function report(config: Config, flags: ValidateFlags): void {
   for (const warning of warnings) warn(warning);
   for (const { path } of config.files) printLine(`${path}: ok`);
   printLine(summary(config));
+  if (blind.isUsed) reportBlind(blind);
 }
+
+function reportBlind({ rules, scopes }: BlindCheck): void {
+  printLine(
+    rules === 0 ? 'no connection rules: all hosts are allowed' : `${counted(rules, 'connection rule')}: what none matches is denied`,
+  );
+  if (scopes.length > 0) print(`\n${table([['SECRET', 'MAY GO TO', ''], ...scopes.map(scopeCells)])}`);
+}
+
+function scopeCells({ name, from, hosts, exposed }: KnownScope): string[] {
+  const known = from === 'value' ? '-' : hosts.join(', ');
+  return [name, known, [KNOWN_FROM[from], ...(exposed ? ['exposed: the program has the value'] : [])].join('; ')];
+}
+
+const KNOWN_FROM: Readonly<Record<KnownScope['from'], string>> = {
+  hosts: 'its hosts',
+  starts_with: 'from its starts_with',
+  template: 'from its template',
+  value: 'from its value: `kz explain URL`',
+};
 
 /** `declares 2 secrets and 1 document; environments: production, staging`. */
 function summary({ secrets, documents, environments, environment }: Config): string {
