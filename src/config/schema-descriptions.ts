@@ -16,9 +16,10 @@ const SECRET = {
   json_key: 'the field to take when the value is a JSON document: `password` or `db.password`',
   encoding: 'how the provider holds the value; it is decoded before use',
   template: 'the value, built from the fields of a JSON document: `postgres://{username}:{password}@host/db`',
-  hosts: 'blind mode: the hosts that this secret may be sent to',
-  swap: 'blind mode: where in a request the token is swapped: `header:x-key`, `query:key`, `body:field.name`, `path`, `body`',
-  shape: 'blind mode: how the masked token looks',
+  hosts: 'blind mode: the hosts that this secret may be sent to: `api.example.com`, `*.example.com`, with an optional `:port`',
+  swap: 'blind mode: where in a request the token is swapped, instead of where credentials usually are: `header:x-key`, `query:key`, `body:field.name`, `path`, `body`',
+  shape:
+    'blind mode: how the masked token looks: `exact` (length and kinds of characters of the value), `plain` (without the vendor’s prefix)',
   expose: 'blind mode: true gives the program the real value',
   refresh: 'how often to read the value again: `15m`',
   on_rotate: 'what happens to the program when the value changes: `restart`, `none`, `signal:HUP`',
@@ -57,17 +58,18 @@ export const DESCRIPTIONS = {
   gcp: { project: 'project of a ref that names none' },
   keyzero: { url: 'address of the kz server' },
   blind: {
-    upstream_ca: 'PEM file with certificate authorities to trust beside the system’s',
-    scope: 'strict: a secret without hosts is an error',
+    upstream_ca: 'PEM file with certificate authorities that servers may have, beside the system’s',
+    scope: 'strict: a secret without hosts, for which none can be inferred, is an error (default: infer)',
     keep_env: 'variables that a blind program keeps although they look like credentials',
     clean_env: 'true: start the program from a short list of variables',
-    connections: 'rules for outgoing connections; the first match wins',
+    connections:
+      'rules for outgoing connections: the first match wins, and what matches none is denied; without rules everything is allowed',
   },
   connection: {
     allow: 'true lets the connection through',
-    host: 'a host, `*.suffix`, `*`, or `re:` and a regular expression',
+    host: 'a host or an address, `*.suffix` or `*`, with an optional `:port`; or `re:` and a regular expression for the whole name',
     port: 'this port only',
-    methods: 'these HTTP methods only',
-    path: 'this path and what is below it only',
+    methods: 'these HTTP methods only; GET does not include HEAD',
+    path: 'this path only, without the query: `*` is anything but a slash, `**` anything',
   },
 } as const;

@@ -25,8 +25,9 @@ export interface RefusalBody {
 
 const ASK = 'Only a person can change that: ask for it, and do not try to go around the proxy.';
 
-export function deniedByRule({ decision, request, session }: Exchange): Refusal {
-  const { host, port } = request.target;
+export function deniedByRule(exchange: Exchange): Refusal {
+  const { decision, request, session } = exchange;
+  const { host } = request.target;
   const { rule } = decision;
   const at = rule === undefined ? null : session.ruleAt(rule.index);
   const message =
@@ -39,9 +40,7 @@ export function deniedByRule({ decision, request, session }: Exchange): Refusal 
     end: { why: decision.why },
     message,
     rule: at,
-    remedy: [...allowing(host, port, request.target.tls), rule === undefined ? '' : `above ${at ?? 'that rule'}`].filter(
-      (line) => line !== '',
-    ),
+    remedy: allowing(exchange),
   };
 }
 
@@ -69,15 +68,16 @@ export function malformed(message: string): Refusal {
   return { status: 400, code: 'malformed', end: { why: 'malformed' }, message };
 }
 
-export function notDialled(error: DialError, { request, session }: Exchange): Refusal {
-  const { host, port, tls } = request.target;
+export function notDialled(error: DialError, exchange: Exchange): Refusal {
+  const { request, session } = exchange;
+  const { host, port } = request.target;
   if (error.code === 'address-forbidden') {
     return {
       status: 403,
       code: 'address-forbidden',
       end: { why: 'address-forbidden' },
       message: `${error.detail}, and no rule of ${session.configFile} names it`,
-      remedy: allowing(host, port, tls),
+      remedy: allowing(exchange),
     };
   }
   const status = error.code === 'timeout' ? 504 : 502;
@@ -103,20 +103,29 @@ export function cannotRewrite(message: string): Refusal {
   return { status: 415, code: 'body-encoding', end: { why: 'encoding' }, message };
 }
 
+export function malformedBody(message: string): Refusal {
+  return { status: 400, code: 'body-encoding', end: { why: 'encoding' }, message };
+}
+
 /** JSON for those who ask for it, text for the rest. */
 export function refusalBody(refusal: Refusal, accept: string | undefined): RefusalBody {
   const { status, code, message, remedy = [], rule } = refusal;
   const advice = remedy.length === 0 ? [] : [...remedy, ASK];
   if (accept !== undefined && /\bjson\b/i.test(accept)) {
-    const error = { code, message, rule: rule ?? null, remedy: advice };
-    return { contentType: 'application/json', body: `${JSON.stringify({ error })}\n` };
+    // Some programs show `error`, others `message`.
+    const about = { error: message, message: [message, ...advice].join('\n'), code, rule: rule ?? null, remedy: advice };
+    return { contentType: 'application/json', body: `${JSON.stringify(about)}\n` };
   }
   const title = `kz: ${String(status)} ${STATUS_CODES[status] ?? ''}: ${message}`;
   return { contentType: 'text/plain; charset=utf-8', body: `${[title, ...advice].join('\n')}\n` };
 }
 
-function allowing(host: string, port: number, tls: boolean): string[] {
+/** What to add, and where: first match wins. A config without rules allows everything, which its first rule would end. */
+function allowing({ request, decision, session }: Exchange): string[] {
+  const { host, port, tls } = request.target;
   const isUsual = port === (tls ? 443 : 80);
-  const lines = ['[[blind.connections]]', 'allow = true', `host = ${JSON.stringify(host)}`];
-  return ['to allow it, add:', ...[...lines, ...(isUsual ? [] : [`port = ${String(port)}`])].map((line) => `  ${line}`)];
+  const rule = ['[[blind.connections]]', 'allow = true', `host = ${JSON.stringify(host)}`, ...(isUsual ? [] : [`port = ${String(port)}`])];
+  const others = session.rules.length === 0 ? ['[[blind.connections]]', 'allow = true', 'host = "*"'] : [];
+  const above = decision.rule === undefined ? [] : [`above ${session.ruleAt(decision.rule.index) ?? 'the rule that decided'}`];
+  return ['to allow it, add:', ...[...rule, ...others].map((line) => `  ${line}`), ...above];
 }

@@ -181,10 +181,6 @@ describe('kz fails with 125 before the program starts', () => {
     writeFileSync(path, '');
   });
 
-  it('when --blind is asked for, which is not built', async () => {
-    expect(await refused({ SOURCE: token }, ['--blind'])).toContain('--blind is not built yet, and the program was not started\n');
-  });
-
   it('when the list after --only is empty, which would mean no secret at all', async () => {
     expect(await refused({ SOURCE: token }, ['--only', ''])).toContain('kz: error: an empty list of names\n');
   });
