@@ -14,11 +14,12 @@ export function suggestConfig(events: Iterable<AuditEvent>): string | undefined 
 interface Target {
   readonly host: string;
   readonly port: number;
+  readonly tls: boolean;
   /** Bytes that are not HTTP are carried only where a rule names the port too. */
   readonly raw: boolean;
 }
 
-interface Blocked extends Target {
+interface Blocked extends Omit<Target, 'tls'> {
   readonly why: ExchangeWhy | RefusedWhy;
   readonly at: string | null;
   times: number;
@@ -61,8 +62,8 @@ function addBlocked(seen: Seen, { host, port, why, raw, at }: Omit<Blocked, 'tim
   seen.blocked.set(key, entry);
 }
 
-function addReached(seen: Seen, { host, port, protocol, swapped }: Exchange): void {
-  const target = { host, port, raw: protocol === 'raw' };
+function addReached(seen: Seen, { host, port, tls, protocol, swapped }: Exchange): void {
+  const target = { host, port, tls, raw: protocol === 'raw' };
   const key = `${protocol === 'raw' ? 'raw ' : ''}${host}:${String(port)}`;
   seen.reached.set(key, target);
   for (const { name } of swapped) {
@@ -98,9 +99,11 @@ function secretBlocks({ swapped, left }: Seen): string[][] {
   return first === undefined ? [] : [['# Into the entry of each secret, which is there already:', ...first], ...others];
 }
 
-/** Patterns of `hosts`: a port only where one is needed to say which. */
+/** Patterns of `hosts`: a port only where one is needed to say which, or because nothing goes out in the clear without it. */
 function scopeOf(targets: readonly Target[]): string[] {
-  return byHost(targets).map(({ host, port }) => (port === undefined ? host : `${host}:${String(port)}`));
+  const [secure, clear] = [targets.filter(({ tls }) => tls), targets.filter(({ tls }) => !tls)];
+  const patterns = byHost(secure).map(({ host, port }) => (port === undefined ? host : `${host}:${String(port)}`));
+  return [...new Set([...patterns, ...clear.map(({ host, port }) => `${host}:${String(port)}`)])];
 }
 
 function leftComment({ token, host, times }: { token: LeftToken; host: string; times: number }): string {

@@ -9,7 +9,7 @@ import type { RefusedWhy } from '../audit/event.ts';
 import type { Session, Target } from './exchange.ts';
 import { answer } from './forward-http1.ts';
 import { malformed, type Refusal } from './refusal.ts';
-import { allowManyHeaders, HttpServers } from './http-servers.ts';
+import { allowManyHeaders, declineUpgrade, HttpServers, isWebSocket } from './http-servers.ts';
 import type { Accepted } from './peer-process.ts';
 import { openTunnel } from './tunnel.ts';
 
@@ -63,7 +63,10 @@ export class ProxyServer {
     });
     this.#outer.on('request', (request: IncomingMessage, response: ServerResponse) => void this.#plain(request, response));
     this.#outer.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => void this.#plain(request, response));
-    this.#outer.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => void this.#upgrade(request, socket, head));
+    this.#outer.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+      if (isWebSocket(request)) void this.#upgrade(request, socket, head);
+      else declineUpgrade(this.#outer, request, { socket, head });
+    });
     this.#outer.on('clientError', (error: Error, socket: Duplex) => {
       this.#inner.refuseUnparsed(error, socket);
     });

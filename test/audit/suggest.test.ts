@@ -134,3 +134,12 @@ it('lets no text out of its comment or its string', () => {
     blind: { connections: [{ allow: true, host: hostile }, DENY_ALL] },
   });
 });
+
+it('names the port of what got a secret in the clear: without it none would go out', () => {
+  const text = suggested(
+    { host: 'plain.example', port: 80, tls: false },
+    { host: 'api.example' },
+    { host: 'localhost', port: 3000, tls: false },
+  );
+  expect(parse(text)).toMatchObject({ secrets: { GITHUB_TOKEN: { hosts: ['api.example', 'plain.example:80', 'localhost:3000'] } } });
+});

@@ -20,7 +20,7 @@ import { TokenTable, type TokenEntry } from '../../src/mask/table.ts';
 import { compileRules, type RuleEntry } from '../../src/policy/rule.ts';
 import { Authority } from '../../src/proxy/authority.ts';
 import type { DialOptions } from '../../src/proxy/dial.ts';
-import { ProxyServer } from '../../src/proxy/server.ts';
+import { ProxyServer, type ProxyOptions } from '../../src/proxy/server.ts';
 import { Upstream } from '../../src/proxy/upstream.ts';
 
 export interface LabSecret {
@@ -41,7 +41,7 @@ export interface LabOptions {
   readonly serveHttp2?: (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => void;
   /** Further options of the dialler: another resolver, another way to connect. */
   readonly dial?: Partial<DialOptions>;
-  readonly isOurs?: () => Promise<boolean>;
+  readonly isOurs?: ProxyOptions['isOurs'];
 }
 
 export interface Received {

@@ -1,0 +1,4 @@
+import https from 'node:https';
+import { askAll, throughNode } from './ask.mjs';
+
+await askAll(throughNode(https));

@@ -1,0 +1,4 @@
+import fetch from 'node-fetch';
+import { askAll } from './ask.mjs';
+
+await askAll(async ({ url, headers, body }) => (await fetch(url, { method: 'POST', headers, body })).text());
