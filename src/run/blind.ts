@@ -4,11 +4,12 @@ import { randomBytes } from 'node:crypto';
 import { readdirSync, rmSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { AuditLog } from '../audit/log.ts';
 import { runsFolder } from '../audit/runs.ts';
 import type { Config } from '../config/load.ts';
-import { formatPlace, systemCode, type Place } from '../core/errors.ts';
+import { formatPlace, KzError, systemCode, type Place } from '../core/errors.ts';
+import { writeError } from '../core/private-file.ts';
 import { Guard } from '../mask/guard.ts';
 import { Remasker } from '../mask/remask.ts';
 import { TokenTable } from '../mask/table.ts';
@@ -23,7 +24,7 @@ import { prepareTrust } from '../proxy/trust.ts';
 import { UpstreamProxies } from '../proxy/upstream-proxy.ts';
 import { Upstream } from '../proxy/upstream.ts';
 import { blindEnvironment } from './blind-environment.ts';
-import { placesOfRules, rulesOf } from './blind-rules.ts';
+import { linesOfRules, rulesOf } from './blind-rules.ts';
 import { blindSecrets, type BlindSecrets, type Notice } from './blind-secrets.ts';
 import type { ChildEnvironment } from './environment.ts';
 import { livingProcesses, withDescendants } from './process-tree.ts';
@@ -41,6 +42,9 @@ export interface BlindOptions {
   /** Something to tell the user while the program runs. */
   readonly tell: (notice: Notice) => void;
 }
+
+/** Reading the roots blocks for 20 ms. */
+const PREPARE_AFTER_MS = 100;
 
 export interface BlindRun {
   readonly environment: ChildEnvironment;
@@ -62,7 +66,7 @@ export async function openBlindRun(config: Config, resolution: Resolution, optio
   const log = openLog(config, secrets, { rules, guard, ...options });
   const folder = await privateFolder();
   const upstream = new Upstream({ ca: [...roots.certificates, ...upstreamCa], proxies: new UpstreamProxies(options.env) });
-  let places: readonly Place[] = [];
+  const places = await linesOfRules(config);
   const session: Session = {
     rules,
     table: new TokenTable(secrets.tokens),
@@ -79,7 +83,9 @@ export async function openBlindRun(config: Config, resolution: Resolution, optio
   };
   const credential = randomBytes(24).toString('base64url');
   const proxy = await ProxyServer.listen(session, { credential, isOurs: (connection) => peerBelongsTo(connection, ownDescendants) });
+  let later: NodeJS.Timeout | undefined;
   const close = async (status: string): Promise<void> => {
+    clearTimeout(later);
     await proxy.close();
     upstream.destroy();
     await rm(folder, { recursive: true, force: true });
@@ -96,11 +102,10 @@ export async function openBlindRun(config: Config, resolution: Resolution, optio
       preload: options.preload,
     });
     const environment = childEnvironment(config, resolution, { secrets, variables, guard, ...options });
-    // While the child starts: its first request should not wait for them.
-    setImmediate(() => {
+    // Between the program's start and its first request, which should not wait for it; one that is over by then does not need it.
+    later = setTimeout(() => {
       upstream.prepare();
-      void placesOfRules(config).then((found) => (places = found));
-    });
+    }, PREPARE_AFTER_MS).unref();
     return { environment, id: log.run, close };
   } catch (error) {
     await close('not started');
@@ -163,11 +168,27 @@ const FOLDER = 'kz-blind-';
 
 /** Holds certificates and, while it lasts, nothing secret. Those of runs that were killed are removed on the way. */
 async function privateFolder(): Promise<string> {
-  for (const name of readdirSync(tmpdir())) {
+  // Absolute: the child may work elsewhere.
+  const parent = resolve(tmpdir());
+  for (const name of namesIn(parent)) {
     const pid = /^kz-blind-(\d+)-/.exec(name)?.[1];
-    if (pid !== undefined && !isAlive(Number(pid))) removeQuietly(join(tmpdir(), name));
+    if (pid !== undefined && !isAlive(Number(pid))) removeQuietly(join(parent, name));
   }
-  return mkdtemp(join(tmpdir(), `${FOLDER}${String(process.pid)}-`));
+  try {
+    return await mkdtemp(join(parent, `${FOLDER}${String(process.pid)}-`));
+  } catch (error) {
+    const { code, message, hint, cause } = writeError(parent, error);
+    throw new KzError(code, message, { hint: hint ?? 'let TMPDIR name a folder that kz may write to', cause });
+  }
+}
+
+/** A folder that one may write to, others may not list. */
+function namesIn(folder: string): readonly string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
 }
 
 function isAlive(pid: number): boolean {
