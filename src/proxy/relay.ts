@@ -25,10 +25,13 @@ export async function relay(session: Session, socket: Duplex, target: Target): P
       end: () => Buffer.alloc(0),
       found,
     };
-    await Promise.all([
+    const carried = Promise.all([
       pump(socket, upstream, { count: (bytes) => (exchange.bytesUp += bytes) }),
       pump(upstream, socket, { rewriter: remasker.isEmpty ? undefined : remask, count: (bytes) => (exchange.bytesDown += bytes) }),
     ]);
+    // Stopped since its first bytes were looked at.
+    socket.resume();
+    await carried;
     note(exchange, remask);
     exchange.finish(null);
   } catch (error) {

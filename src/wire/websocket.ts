@@ -14,7 +14,7 @@ export interface FrameRelayOptions {
   readonly to: 'server' | 'client';
   /** Called for each message and each close reason. Without it, or when it gives none, frames pass byte by byte, still checked. */
   readonly transform?: (() => MessageTransform | undefined) | undefined;
-  /** Binary messages go through the transform too. */
+  /** Binary messages go through the transform too, and the payloads of pings and pongs. */
   readonly binary?: boolean | undefined;
   /** Where masking keys come from. */
   readonly random?: ((bytes: number) => Buffer) | undefined;
@@ -122,14 +122,16 @@ export class FrameRelay {
     const whole = Buffer.concat(this.#control);
     this.#control = [];
     if (frame.opcode === CLOSE) this.#isClosed = true;
-    const transform = frame.opcode === CLOSE && whole.length > CLOSE_CODE ? this.#transformFor() : undefined;
+    const kept = frame.opcode === CLOSE ? CLOSE_CODE : 0;
+    const mayChange = frame.opcode === CLOSE || this.#binary;
+    const transform = mayChange && whole.length > kept ? this.#transformFor() : undefined;
     if (transform === undefined) {
       out.push(Buffer.concat([frame.header, whole]));
       return;
     }
     const plain = unmask(whole, frame.key, 0);
-    const reason = joined(transform.push(plain.subarray(CLOSE_CODE)), transform.end());
-    out.push(...this.#write(CLOSE, true, Buffer.concat([plain.subarray(0, CLOSE_CODE), cutText(reason, MAX_CONTROL - CLOSE_CODE)])));
+    const changed = joined(transform.push(plain.subarray(kept)), transform.end());
+    out.push(...this.#write(frame.opcode, true, Buffer.concat([plain.subarray(0, kept), cutText(changed, MAX_CONTROL - kept)])));
   }
 
   #write(opcode: number, isFinal: boolean, payload: Buffer): Buffer[] {

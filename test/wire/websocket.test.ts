@@ -130,6 +130,16 @@ describe.each(['server', 'client'] as const)('on the way to the %s', (to) => {
   });
 });
 
+it('remasks the payload of a ping and a pong, cut to what one may hold, and swaps in neither', () => {
+  for (const opcode of [9, 10]) {
+    const value = `${'x'.repeat(90)}${VALUE}`;
+    const [back] = read(relay(remask, [frame({ opcode, text: value }, 'client')]), 'client');
+    expect(back).toMatchObject({ opcode, text: value.replace(VALUE, TOKEN).slice(0, 125) });
+    const sent = frame({ opcode, text: TOKEN }, 'server');
+    expect(relay(swap, [sent])).toEqual(sent);
+  }
+});
+
 it('masks with fresh keys and leaves the bytes it was given alone', () => {
   const bytes = Buffer.concat([frame({ opcode: TEXT, text: 'one' }, 'server'), frame({ opcode: TEXT, text: 'two' }, 'server')]);
   const before = Buffer.from(bytes);
