@@ -17,7 +17,7 @@ const SECRET = {
   encoding: 'how the provider holds the value; it is decoded before use',
   template: 'the value, built from the fields of a JSON document: `postgres://{username}:{password}@host/db`',
   hosts: 'blind mode: the hosts that this secret may be sent to: `api.example.com`, `*.example.com`, with an optional `:port`',
-  swap: 'blind mode: where in a request the token is swapped, instead of where credentials usually are: `header:x-key`, `query:key`, `body:field.name`, `path`, `body`',
+  swap: 'blind mode: where in a request the token is swapped, instead of where credentials usually are: `header:x-key`, `query:key`, `body:field.name`, `path`, `body`; with `default` beside those places',
   shape:
     'blind mode: how the masked token looks: `exact` (length and kinds of characters of the value), `plain` (without the vendor’s prefix)',
   expose: 'blind mode: true gives the program the real value',

@@ -116,7 +116,7 @@ function hostPatterns() {
 }
 
 function slots() {
-  return z.array(anyText.check(z.regex(/^(header:[A-Za-z0-9!#$%&'*+.^_`|~-]+|query:.+|body:.+|path|body)$/))).check(z.minLength(1));
+  return z.array(anyText.check(z.regex(/^(header:[A-Za-z0-9!#$%&'*+.^_`|~-]+|query:.+|body:.+|path|body|default)$/))).check(z.minLength(1));
 }
 
 /** Rules also take `re:` and a regular expression, which is anchored at both ends when it is compiled. */

@@ -4,6 +4,8 @@ import { looksLikeSecretName } from '../core/credential-shape.ts';
 import { KzError } from '../core/errors.ts';
 
 export interface Slots {
+  /** As a `swap` list says it. */
+  readonly words: readonly string[];
   header(name: string): boolean;
   query(name: string): boolean;
   /** `path`: the names of the fields from the root of a body, arrays left out. `inFile`: the field is an uploaded file. */
@@ -22,7 +24,11 @@ export function slotsOf(swap: readonly string[] | undefined): Slots {
   return swap === undefined ? DEFAULT : listedSlots(swap);
 }
 
+/** In a `swap` list: the places where credentials usually are. */
+export const USUAL = 'default';
+
 const DEFAULT: Slots = {
+  words: [USUAL],
   header: (name) => credentialHeader(name.toLowerCase()),
   query: (name) => credentialName(name) || CREDENTIAL_PARAMETER.test(name),
   field: (path, inFile = false) => {
@@ -44,11 +50,13 @@ function listedSlots(swap: readonly string[]): Slots {
   const fixed = swap.find((entry) => entry.startsWith('header:') && isFixedHeader(entry.slice('header:'.length)));
   if (fixed !== undefined) throw new KzError('config-invalid', `\`${fixed}\` is a header that is never swapped: a request is routed by it`);
   const body = swap.includes('body');
+  const usual = swap.includes(USUAL);
   return {
-    header: (name) => headers.has(name.toLowerCase()),
-    query: (name) => queries.has(name),
-    field: (path) => body || fields.has(path.join('.')),
-    fields: body || fields.size > 0,
+    words: swap,
+    header: (name) => headers.has(name.toLowerCase()) || (usual && DEFAULT.header(name)),
+    query: (name) => queries.has(name) || (usual && DEFAULT.query(name)),
+    field: (path, inFile) => body || fields.has(path.join('.')) || (usual && DEFAULT.field(path, inFile)),
+    fields: body || usual || fields.size > 0,
     path: swap.includes('path'),
     body,
     frame: body,
@@ -60,7 +68,7 @@ function namesWith(kind: string, swap: readonly string[]): readonly string[] {
 }
 
 function isSlot(entry: string): boolean {
-  return entry === 'path' || entry === 'body' || /^(?:header|query|body):./s.test(entry);
+  return entry === USUAL || entry === 'path' || entry === 'body' || /^(?:header|query|body):./s.test(entry);
 }
 
 /** Where a request goes, where it ends, and what kz itself reads: not even when a config names them. */

@@ -96,12 +96,28 @@ export class Exchange {
       rule: decision.rule === undefined ? null : { index: decision.rule.index, at: session.ruleAt(decision.rule.index) },
       why: end.why ?? decision.why,
       swapped: notes.swapped.map(({ name, where }) => ({ name, where })),
-      left: notes.left.map((left): LeftToken => ({ ...pick(left), allow: wouldAllow(left, request.target) })),
+      left: notes.left.map((left): LeftToken => ({ ...pick(left), allow: this.#wouldAllow(left) })),
       remasked: [...this.remasked],
       bytes_up: this.bytesUp,
       bytes_down: this.bytesDown,
       error: end.error ?? null,
     });
+  }
+
+  /** The line of config that would have let the token be swapped; empty when there is none. */
+  #wouldAllow({ name, reason, slot }: Left): string {
+    const { host, port, tls } = this.request.target;
+    switch (reason) {
+      case 'host':
+        // Without TLS the port has to be named.
+        return `hosts = [${JSON.stringify(tls && port === 443 ? host : `${host}:${String(port)}`)}]`;
+      case 'slot': {
+        const words = this.session.table.entries.find((entry) => entry.name === name)?.slots.words ?? [];
+        return slot === '' ? '' : `swap = [${[...words, slot].map((word) => JSON.stringify(word)).join(', ')}]`;
+      }
+      case 'encoding':
+        return '';
+    }
   }
 }
 
@@ -114,17 +130,4 @@ type Left = SwapNotes['left'][number];
 
 function pick({ name, where, reason }: Left): Pick<Left, 'name' | 'where' | 'reason'> {
   return { name, where, reason };
-}
-
-/** The line of config that would have let the token be swapped; empty when there is none. */
-function wouldAllow({ reason, slot }: Left, { host, port, tls }: Target): string {
-  switch (reason) {
-    case 'host':
-      // Without TLS the port has to be named.
-      return `hosts = [${JSON.stringify(tls && port === 443 ? host : `${host}:${String(port)}`)}]`;
-    case 'slot':
-      return slot === '' ? '' : `swap = [${JSON.stringify(slot)}]`;
-    case 'encoding':
-      return '';
-  }
 }

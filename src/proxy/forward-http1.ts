@@ -3,7 +3,8 @@ import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import { authorize } from './authorize.ts';
 import { collect, note, pump, rewritten } from './body.ts';
 import type { Exchange, Target } from './exchange.ts';
-import { refusalOf } from './failure.ts';
+import { CodingError } from './coding.ts';
+import { BadUpload, refusalOf } from './failure.ts';
 import { remaskFields, requestHead, responseHead, swapFields, type RequestHead } from './head.ts';
 import { refusalBody, type Refusal } from './refusal.ts';
 import { planRequestBody, type RequestBody } from './request-body.ts';
@@ -15,6 +16,7 @@ const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
 /** Never rejects: whatever happens, the child gets an answer or a broken connection, and the audit log a line. */
 export async function forwardHttp1(exchange: Exchange, request: IncomingMessage, response: ServerResponse): Promise<void> {
   response.sendDate = false;
+  if (response.socket === null) waitInLine({ request, response });
   try {
     const head = requestHead(request.rawHeaders);
     const refusal = authorize(exchange, head);
@@ -39,6 +41,22 @@ export async function forwardHttp1(exchange: Exchange, request: IncomingMessage,
   }
 }
 
+/** By connection: answers that come behind another one's (pipelining). */
+const inLine = new WeakMap<object, Set<ServerResponse>>();
+
+/** Node tells the end of a connection only to the answer that is being written; those behind it would wait, and their upstreams with them. */
+function waitInLine({ request: { socket }, response }: Child): void {
+  const known = inLine.get(socket);
+  const waiting = known ?? new Set<ServerResponse>();
+  waiting.add(response);
+  response.once('close', () => waiting.delete(response));
+  if (known !== undefined) return;
+  inLine.set(socket, waiting);
+  socket.once('close', () => {
+    for (const each of waiting) if (each.socket === null) each.destroy().emit('close');
+  });
+}
+
 export interface Child {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
@@ -53,7 +71,7 @@ interface Outgoing extends Child {
 
 /** Resolves with the upstream's final response; the upload may still go on. */
 function send(exchange: Exchange, outgoing: Outgoing): Promise<IncomingMessage> {
-  const { body, response } = outgoing;
+  const { body, request, response } = outgoing;
   return new Promise((resolve, reject) => {
     let answer: IncomingMessage | undefined;
     let again = IDEMPOTENT.has(exchange.request.method) && body.kind !== 'stream';
@@ -65,7 +83,16 @@ function send(exchange: Exchange, outgoing: Outgoing): Promise<IncomingMessage> 
       response.once('close', abandoned);
       upstream.once('response', (incoming) => {
         answer = incoming;
+        endWithConnection(request);
+        keepDraining(upstream, incoming);
+        // Still listened for: no 100 came. Nobody knows whether the child sends its body now, so nothing else may follow.
+        if (upstream.listenerCount('continue') > 0 && !request.complete) response.shouldKeepAlive = false;
         resolve(incoming);
+      });
+      // A 101 that nobody asked for: without a listener Node ends the connection and tells nobody.
+      upstream.once('upgrade', (_incoming, socket) => {
+        socket.destroy();
+        reject(new UnaskedUpgrade());
       });
       upstream.on('error', (error) => {
         response.off('close', abandoned);
@@ -85,23 +112,37 @@ function send(exchange: Exchange, outgoing: Outgoing): Promise<IncomingMessage> 
   });
 }
 
+/** Node forgets a request once it is answered, and does not tell an upload that goes on that its connection broke. */
+function endWithConnection(request: IncomingMessage): void {
+  if (request.complete) return;
+  const { socket } = request;
+  const onClose = (): void => {
+    request.destroy();
+  };
+  socket.once('close', onClose);
+  request.once('close', () => socket.off('close', onClose));
+}
+
+/** Node stops telling a request that the connection takes more as soon as the answer is complete; the rest of an upload would never be sent. */
+function keepDraining(upstream: ClientRequest, incoming: IncomingMessage): void {
+  incoming.once('end', () => {
+    const { socket } = upstream;
+    if (upstream.writableFinished || socket === null) return;
+    const onDrain = (): void => {
+      upstream.emit('drain');
+    };
+    socket.on('drain', onDrain);
+    upstream.once('close', () => socket.off('drain', onDrain));
+    if (socket.writableLength === 0) onDrain();
+  });
+}
+
+class UnaskedUpgrade extends Error {
+  readonly code = 'UNASKED_UPGRADE';
+}
+
 function open(exchange: Exchange, { head, target, body, request, response }: Outgoing): ClientRequest {
-  const fields = ['Host', hostField(head, exchange.request.target), ...head.fields];
-  switch (body.kind) {
-    case 'none':
-      // Without either Node would announce a chunked body for these.
-      if (head.contentLength !== undefined || ['POST', 'PUT', 'PATCH'].includes(exchange.request.method))
-        fields.push('Content-Length', '0');
-      break;
-    case 'whole':
-      fields.push('Content-Length', String(body.bytes.length));
-      break;
-    case 'stream':
-      if (body.length === undefined) fields.push('Transfer-Encoding', 'chunked');
-      else fields.push('Content-Length', String(body.length));
-      if (body.unread && head.expectsContinue) fields.push('Expect', '100-continue');
-      break;
-  }
+  const fields = ['Host', hostField(head, exchange.request.target), ...head.fields, ...framing(exchange, head, body)];
   if (head.wantsTrailers) fields.push('TE', 'trailers');
   const upstream = exchange.session.upstream.request(exchange.target, { method: exchange.request.method, path: target, headers: fields });
   // One that nobody asked for is of no use to the child.
@@ -112,6 +153,33 @@ function open(exchange: Exchange, { head, target, body, request, response }: Out
   }
   if (head.hasTransferEncoding) forwardTrailers(request, upstream);
   return upstream;
+}
+
+/** Where the body ends, if there is one. */
+function framing(exchange: Exchange, head: RequestHead, body: Outgoing['body']): string[] {
+  switch (body.kind) {
+    case 'none': {
+      // Without a length Node would announce a chunked body for these.
+      const isExpected = head.contentLength !== undefined || ['POST', 'PUT', 'PATCH'].includes(exchange.request.method);
+      return isExpected ? ['Content-Length', '0'] : [];
+    }
+    case 'whole':
+      return ['Content-Length', String(body.bytes.length)];
+    case 'stream':
+      return [
+        ...(body.length === undefined ? chunked(head.trailer) : ['Content-Length', String(body.length)]),
+        ...(body.unread && head.expectsContinue ? ['Expect', '100-continue'] : []),
+      ];
+  }
+}
+
+/** Only a chunked message can have trailers, and so announce them (RFC 9112 7.1.2). */
+function chunked(trailer: string | undefined): string[] {
+  return ['Transfer-Encoding', 'chunked', ...announced(trailer)];
+}
+
+function announced(trailer: string | undefined): string[] {
+  return trailer === undefined ? [] : ['Trailer', trailer];
 }
 
 /** RFC 9110 15.2: HTTP/1.0 knows no interim answers. */
@@ -147,6 +215,7 @@ async function write(exchange: Exchange, { body }: Outgoing, upstream: ClientReq
       await pump(body.source, upstream, {
         ...body.way,
         count: (bytes) => (exchange.bytesUp += bytes),
+        breakOff: (error) => upstream.destroy(error instanceof CodingError ? new BadUpload(error) : error),
         // The answer goes out on the same connection, and may come although nobody reads the upload any further.
         letGo: () => (body.unread ? body.source.resume() : body.source.destroy()),
       });
@@ -182,6 +251,8 @@ export async function respond(exchange: Exchange, incoming: IncomingMessage, res
     return;
   }
   if (plan.length !== undefined) fields.push('Content-Length', String(plan.length));
+  // Node makes the answer a chunked one where the child knows that.
+  else if (response.req.httpVersion === '1.1') fields.push(...announced(head.trailer));
   response.writeHead(status, reason, fields);
   // The head of a stream that has nothing to say yet goes out at once.
   response.flushHeaders();

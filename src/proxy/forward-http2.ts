@@ -7,8 +7,9 @@ import {
   type OutgoingHttpHeaders,
   type ServerHttp2Stream,
 } from 'node:http2';
+import { addAbortSignal } from 'node:stream';
 import { authorize } from './authorize.ts';
-import { collect, note, pump, rewritten } from './body.ts';
+import { ClosedEarly, collect, note, pump, rewritten } from './body.ts';
 import type { Exchange } from './exchange.ts';
 import { refusalOf } from './failure.ts';
 import { regularFields, remaskFields, requestHead, responseHead, swapFields, type RawFields, type RequestHead } from './head.ts';
@@ -40,21 +41,23 @@ export async function forwardHttp2(exchange: Exchange, http2: Http2Request): Pro
     const body = await planRequestBody(exchange, { head, source: stream }, () => {
       if (head.expectsContinue) stream.additionalHeaders({ ':status': 100 });
     });
+    if (stream.closed) throw new ClosedEarly('the child');
     if (body.kind === 'refused') {
       refuseStream(exchange, http2, body.refusal);
       return;
     }
-    const upstream = await exchange.session.upstream.stream(
-      exchange.target,
-      outgoing(exchange, { head, path, body }),
-      body.kind === 'none',
-    );
+    const sent = outgoing(exchange, { head, path, body });
+    const upstream = await exchange.session.upstream.stream(exchange.target, sent, body.kind === 'none').catch((error: unknown) => {
+      // A file that nobody is going to read.
+      if (body.kind === 'stream' && !body.unread) body.source.destroy();
+      throw error;
+    });
     for (const each of [stream, upstream]) each.setMaxListeners(LISTENERS);
     stream.once('close', () => {
-      if (!upstream.closed) upstream.close(stream.rstCode);
+      cancel(upstream, stream.rstCode);
     });
     // An upload that breaks off shows in the response, or in its absence.
-    write(exchange, body, upstream).catch(() => undefined);
+    write(exchange, { body, upstream, stream }).catch(() => undefined);
     await respond(exchange, upstream, stream);
   } catch (error) {
     fail(exchange, http2, error);
@@ -88,6 +91,7 @@ function outgoing(exchange: Exchange, { head, path, body }: Outgoing): OutgoingH
   };
   addFields(headers, head.fields);
   if (head.wantsTrailers) headers.te = 'trailers';
+  if (head.trailer !== undefined) headers.trailer = head.trailer;
   // A stream ends by itself, so only a length that is known for certain is announced.
   if (body.kind === 'whole') headers['content-length'] = String(body.bytes.length);
   else if (body.kind === 'stream' && body.length !== undefined) headers['content-length'] = String(body.length);
@@ -108,7 +112,22 @@ function addFields(headers: OutgoingHttpHeaders, fields: RawFields): void {
   }
 }
 
-async function write(exchange: Exchange, body: Sendable, upstream: ClientHttp2Stream): Promise<void> {
+/**
+ * Resets a stream. Node's own `close` ends an upload first, so that the upstream gets what looks complete; aborting does not, and says CANCEL.
+ */
+function cancel(upstream: ClientHttp2Stream, rstCode: number): void {
+  if (upstream.closed) return;
+  if (!upstream.writableEnded) addAbortSignal(AbortSignal.abort(), upstream);
+  else upstream.close(upstream.readableEnded || rstCode !== constants.NGHTTP2_NO_ERROR ? rstCode : constants.NGHTTP2_CANCEL);
+}
+
+interface Upload {
+  readonly body: Sendable;
+  readonly upstream: ClientHttp2Stream;
+  readonly stream: ServerHttp2Stream;
+}
+
+async function write(exchange: Exchange, { body, upstream, stream }: Upload): Promise<void> {
   switch (body.kind) {
     case 'none':
       return;
@@ -120,10 +139,11 @@ async function write(exchange: Exchange, body: Sendable, upstream: ClientHttp2St
       await pump(body.source, upstream, {
         ...body.way,
         count: (bytes) => (exchange.bytesUp += bytes),
+        isWhole: () => !body.unread || !stream.closed,
         // The answer comes on the same stream, and may come although nobody reads the upload any further.
         letGo: () => (body.unread ? body.source.resume() : body.source.destroy()),
         breakOff: () => {
-          upstream.close(constants.NGHTTP2_CANCEL);
+          cancel(upstream, constants.NGHTTP2_CANCEL);
         },
       });
   }
@@ -169,6 +189,7 @@ async function respond(exchange: Exchange, upstream: ClientHttp2Stream, stream: 
     return;
   }
   if (plan.length !== undefined) headers['content-length'] = plan.length;
+  if (head.trailer !== undefined) headers.trailer = remasker.text(head.trailer);
   stream.respond(headers, { waitForTrailers: true });
   sendTrailers();
   await pump(upstream, stream, {
@@ -200,7 +221,7 @@ function responseOf(upstream: ClientHttp2Stream, stream: ServerHttp2Stream, rema
     upstream.on('headers', (headers: IncomingHttpHeaders, _flags: number, raw?: RawFields) => {
       // 103 and the like; an answer to Expect was given here already.
       if (Number(headers[':status']) === 100 || stream.headersSent) return;
-      const fields = [...regularFields(raw ?? [])];
+      const { fields } = responseHead(regularFields(raw ?? []));
       remaskFields(fields, remasker, new Set());
       const early: OutgoingHttpHeaders = { ':status': headers[':status'] };
       addFields(early, fields);

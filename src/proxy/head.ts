@@ -30,6 +30,8 @@ export interface RequestHead {
   hasTransferEncoding: boolean;
   expectsContinue: boolean;
   wantsTrailers: boolean;
+  /** Names of fields behind the body. Only a chunked message may announce them, so the caller writes it there. */
+  trailer: string | undefined;
 }
 
 export function requestHead(raw: RawFields): RequestHead {
@@ -43,6 +45,7 @@ export function requestHead(raw: RawFields): RequestHead {
     hasTransferEncoding: false,
     expectsContinue: false,
     wantsTrailers: false,
+    trailer: undefined,
   };
   forEachField(raw, (name, lower, value) => {
     const read = REQUEST_FIELDS.get(lower);
@@ -57,10 +60,17 @@ export interface ResponseHead {
   contentLength: number | undefined;
   contentType: string | undefined;
   contentEncoding: string | undefined;
+  trailer: string | undefined;
 }
 
 export function responseHead(raw: RawFields): ResponseHead {
-  const head: ResponseHead = { fields: [], contentLength: undefined, contentType: undefined, contentEncoding: undefined };
+  const head: ResponseHead = {
+    fields: [],
+    contentLength: undefined,
+    contentType: undefined,
+    contentEncoding: undefined,
+    trailer: undefined,
+  };
   forEachField(raw, (name, lower, value) => {
     const read = RESPONSE_FIELDS.get(lower);
     if (read?.(head, value, name) !== 'done') head.fields.push(name, value);
@@ -126,6 +136,13 @@ const REQUEST_FIELDS: ReadonlyMap<string, Read<RequestHead>> = new Map<string, R
     },
   ],
   [
+    'trailer',
+    (head, value) => {
+      head.trailer = value;
+      return 'done';
+    },
+  ],
+  [
     'content-type',
     (head, value) => {
       head.contentType = value;
@@ -160,6 +177,13 @@ const RESPONSE_FIELDS: ReadonlyMap<string, Read<ResponseHead>> = new Map<string,
   ['transfer-encoding', () => 'done'],
   // It would invite the child to HTTP/3, past the proxy.
   ['alt-svc', () => 'done'],
+  [
+    'trailer',
+    (head, value) => {
+      head.trailer = value;
+      return 'done';
+    },
+  ],
   [
     'content-type',
     (head, value) => {

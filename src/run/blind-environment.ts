@@ -56,9 +56,15 @@ export function blindEnvironment(parent: Variables, plan: BlindEnvironmentPlan):
     else if (inherits(name, value, plan)) variables[name] = value;
     else removed.push(name);
   }
+  withoutHalfOfGit(variables, removed);
   for (const [name, text] of plan.masked) variables[name] = fitting(name, text);
   Object.assign(variables, valuesOf(plan.exposed ?? new Map()), Object.fromEntries(plan.session));
   return { variables, removed, replaced };
+}
+
+/** Git stops when GIT_CONFIG_COUNT announces a GIT_CONFIG_VALUE_0 that is not there: a header with a login, say. */
+function withoutHalfOfGit(variables: Record<string, string>, removed: readonly string[]): void {
+  if (removed.some((name) => /^GIT_CONFIG_(?:KEY|VALUE)_\d+$/.test(name))) delete variables.GIT_CONFIG_COUNT;
 }
 
 function inherits(name: string, value: string, plan: BlindEnvironmentPlan): boolean {

@@ -1,15 +1,11 @@
 // One blind run: the masked tokens, the proxy that knows what they stand for, the files and variables that lead the child to it, and the log.
 // Nothing of it outlives `close`.
 import { randomBytes } from 'node:crypto';
-import { readdirSync, rmSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { rm } from 'node:fs/promises';
 import { AuditLog } from '../audit/log.ts';
 import { runsFolder } from '../audit/runs.ts';
 import type { Config } from '../config/load.ts';
-import { formatPlace, KzError, systemCode, type Place } from '../core/errors.ts';
-import { writeError } from '../core/private-file.ts';
+import { formatPlace, type Place } from '../core/errors.ts';
 import { Guard } from '../mask/guard.ts';
 import { Remasker } from '../mask/remask.ts';
 import { TokenTable } from '../mask/table.ts';
@@ -24,6 +20,7 @@ import { prepareTrust } from '../proxy/trust.ts';
 import { UpstreamProxies } from '../proxy/upstream-proxy.ts';
 import { Upstream } from '../proxy/upstream.ts';
 import { blindEnvironment } from './blind-environment.ts';
+import { privateFolder } from './blind-folder.ts';
 import { linesOfRules, rulesOf } from './blind-rules.ts';
 import { blindSecrets, type BlindSecrets, type Notice } from './blind-secrets.ts';
 import type { ChildEnvironment } from './environment.ts';
@@ -62,55 +59,75 @@ export async function openBlindRun(config: Config, resolution: Resolution, optio
   const upstreamCa = config.blind?.upstream_ca === undefined ? [] : upstreamAuthorities(config.blind.upstream_ca);
   for (const text of roots.warnings) options.tell({ level: 'warning', text });
   for (const notice of secrets.notices) options.tell(notice);
-  const guard = new Guard(secrets.guarded);
-  const log = openLog(config, secrets, { rules, guard, ...options });
-  const folder = await privateFolder();
-  const upstream = new Upstream({ ca: [...roots.certificates, ...upstreamCa], proxies: new UpstreamProxies(options.env) });
-  const places = await linesOfRules(config);
-  const session: Session = {
-    rules,
-    table: new TokenTable(secrets.tokens),
-    remasker: new Remasker(secrets.tokens),
-    guard,
-    authority: Authority.create(),
-    upstream,
-    audit: (event) => {
-      log.write(event);
-    },
-    ruleAt: (index) => placeText(places[index]),
-    configFile: config.files.at(-1)?.path ?? '.keyzero.toml',
-    spoolFolder: folder,
-  };
-  const credential = randomBytes(24).toString('base64url');
-  const proxy = await ProxyServer.listen(session, { credential, isOurs: (connection) => peerBelongsTo(connection, ownDescendants) });
-  let later: NodeJS.Timeout | undefined;
-  const close = async (status: string): Promise<void> => {
-    clearTimeout(later);
-    await proxy.close();
-    upstream.destroy();
-    await rm(folder, { recursive: true, force: true });
-    log.write({ type: 'run-ended', time: new Date().toISOString(), status, lost: log.lost });
-    await log.close();
-  };
+  const opened = new Opened();
   try {
-    const variables = await prepareTrust({
-      folder,
-      authority: session.authority,
-      roots: roots.certificates,
-      proxyUrl: `http://kz:${credential}@127.0.0.1:${String(proxy.port)}`,
-      parent: options.env,
-      preload: options.preload,
+    const folder = await privateFolder();
+    opened.add(() => rm(folder, { recursive: true, force: true }));
+    const guard = new Guard(secrets.guarded);
+    const log = openLog(config, secrets, { rules, guard, ...options });
+    opened.add((status) => {
+      log.write({ type: 'run-ended', time: new Date().toISOString(), status, lost: log.lost });
+      return log.close();
     });
+    const upstream = new Upstream({ ca: [...roots.certificates, ...upstreamCa], proxies: new UpstreamProxies(options.env) });
+    opened.add(() => {
+      upstream.destroy();
+    });
+    const places = await linesOfRules(config);
+    const session: Session = {
+      rules,
+      table: new TokenTable(secrets.tokens),
+      remasker: new Remasker(secrets.tokens),
+      guard,
+      authority: Authority.create(),
+      upstream,
+      audit: (event) => {
+        log.write(event);
+      },
+      ruleAt: (index) => placeText(places[index]),
+      configFile: config.files.at(-1)?.path ?? '.keyzero.toml',
+      spoolFolder: folder,
+    };
+    const proxyUrl = await listen(session, opened);
+    const { authority } = session;
+    const trust = { folder, authority, roots: roots.certificates, proxyUrl, parent: options.env, preload: options.preload };
+    const variables = await prepareTrust(trust);
     const environment = childEnvironment(config, resolution, { secrets, variables, guard, ...options });
     // Between the program's start and its first request, which should not wait for it; one that is over by then does not need it.
-    later = setTimeout(() => {
+    const later = setTimeout(() => {
       upstream.prepare();
     }, PREPARE_AFTER_MS).unref();
-    return { environment, id: log.run, close };
+    opened.add(() => {
+      clearTimeout(later);
+    });
+    return { environment, id: log.run, close: (status) => opened.close(status) };
   } catch (error) {
-    await close('not started');
+    await opened.close('not started');
     throw error;
   }
+}
+
+type Close = (status: string) => Promise<void> | void;
+
+/** What is open, closed in the opposite order. */
+class Opened {
+  readonly #closes: Close[] = [];
+
+  add(close: Close): void {
+    this.#closes.unshift(close);
+  }
+
+  async close(status: string): Promise<void> {
+    for (const close of this.#closes.splice(0)) await close(status);
+  }
+}
+
+/** The address with the run's credential. */
+async function listen(session: Session, opened: Opened): Promise<string> {
+  const credential = randomBytes(24).toString('base64url');
+  const proxy = await ProxyServer.listen(session, { credential, isOurs: (connection) => peerBelongsTo(connection, ownDescendants) });
+  opened.add(() => proxy.close());
+  return `http://kz:${credential}@127.0.0.1:${String(proxy.port)}`;
 }
 
 interface Given extends Pick<BlindOptions, 'env' | 'clean' | 'keep'> {
@@ -162,51 +179,6 @@ function openLog(config: Config, secrets: BlindSecrets, { env, version, command,
       tell({ level: 'warning', text: `the audit log cannot be written (${code}); requests from now on are not in it` });
     },
   });
-}
-
-const FOLDER = 'kz-blind-';
-
-/** Holds certificates and, while it lasts, nothing secret. Those of runs that were killed are removed on the way. */
-async function privateFolder(): Promise<string> {
-  // Absolute: the child may work elsewhere.
-  const parent = resolve(tmpdir());
-  for (const name of namesIn(parent)) {
-    const pid = /^kz-blind-(\d+)-/.exec(name)?.[1];
-    if (pid !== undefined && !isAlive(Number(pid))) removeQuietly(join(parent, name));
-  }
-  try {
-    return await mkdtemp(join(parent, `${FOLDER}${String(process.pid)}-`));
-  } catch (error) {
-    const { code, message, hint, cause } = writeError(parent, error);
-    throw new KzError(code, message, { hint: hint ?? 'let TMPDIR name a folder that kz may write to', cause });
-  }
-}
-
-/** A folder that one may write to, others may not list. */
-function namesIn(folder: string): readonly string[] {
-  try {
-    return readdirSync(folder);
-  } catch {
-    return [];
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return systemCode(error) === 'EPERM';
-  }
-}
-
-/** Another user's folder is that user's. */
-function removeQuietly(path: string): void {
-  try {
-    rmSync(path, { recursive: true, force: true });
-  } catch {
-    // It stays.
-  }
 }
 
 function ownDescendants(): readonly number[] {

@@ -128,3 +128,18 @@ describe('a list of its own', () => {
     expect(() => slotsOf(['path', entry])).toThrow(expect.objectContaining({ code: 'config-invalid' }));
   });
 });
+
+it('adds to the default places when the list names them', () => {
+  const slots = slotsOf(['default', 'query:q', 'body:a.b']);
+  expect(slots.words).toEqual(['default', 'query:q', 'body:a.b']);
+  expect([slots.header('Authorization'), slots.header('User-Agent'), slots.query('token'), slots.query('q')]).toEqual([
+    true,
+    false,
+    true,
+    true,
+  ]);
+  expect([slots.field(['client_secret']), slots.field(['a', 'b']), slots.field(['text'])]).toEqual([true, true, false]);
+  expect(slots.field(['client_secret'], true)).toBe(false);
+  expect([slots.path, slots.body, slots.frame]).toEqual([false, false, false]);
+  expect(slotsOf(undefined).words).toEqual(['default']);
+});

@@ -71,3 +71,41 @@ describe('a request over HTTP/1.1', () => {
     expect(Number(headers['content-length'])).toBe(sent.length);
   });
 });
+
+describe('announced trailers', () => {
+  const post = 'POST / HTTP/1.1\r\nHost: api.example.com\r\nConnection: close\r\nTrailer: x-sum\r\n';
+
+  it('are dropped where the message is not chunked, which Node would not send', async () => {
+    lab = await Lab.start();
+    const answer = await said(lab, `${post}Content-Length: 2\r\n\r\nok`);
+    expect(answer).toMatch(/^HTTP\/1.1 200 OK\r\n/);
+    expect(lab.received).toMatchObject([{ body: Buffer.from('ok') }]);
+    expect(lab.received[0]?.headers.trailer).toBeUndefined();
+  });
+
+  it('pass with a chunked body, in both directions', async () => {
+    lab = await Lab.start({
+      serve: (request, response) => {
+        request.resume().once('end', () => {
+          response.writeHead(200, { trailer: 'x-back' });
+          response.write(`${String(request.headers.trailer)} ${String(request.trailers['x-sum'])}`);
+          response.addTrailers({ 'x-back': 'yes' });
+          response.end();
+        });
+      },
+    });
+    const answer = await said(lab, `${post}Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n`);
+    expect(answer).toMatch(/trailer: x-back[^]*x-sum 7[^]*x-back: yes/i);
+  });
+});
+
+/** Everything that comes back for these bytes, until the connection closes. */
+async function said(to: Lab, bytes: string): Promise<string> {
+  const socket = await to.tunnel('api.example.com:443');
+  let answer = '';
+  socket.on('data', (chunk: Buffer) => (answer += chunk.toString('latin1')));
+  const closed = new Promise((resolve) => socket.once('close', resolve));
+  socket.write(bytes);
+  await closed;
+  return answer;
+}

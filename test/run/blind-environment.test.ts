@@ -229,3 +229,16 @@ it('judges long values in no time', () => {
   });
   expect(performance.now() - start).toBeLessThan(2000);
 });
+
+it('leaves out the count of git’s settings when one of them had to stay behind', () => {
+  const settings = { GIT_CONFIG_COUNT: '1', GIT_CONFIG_KEY_0: 'http.extraheader' };
+  const plan = { masked: new Map(), declared: [], session: new Map(), clean: false, keep: [], holdsSecret: () => false };
+  const plain = { ...settings, GIT_CONFIG_VALUE_0: 'X-Trace: 1' };
+  expect(blindEnvironment(plain, plan).variables).toEqual(plain);
+  const login = { ...settings, GIT_CONFIG_VALUE_0: 'Authorization: Basic Q0FOQVJZOkNBTkFSWS1DQU5BUlk=' };
+  expect(blindEnvironment(login, plan)).toMatchObject({
+    variables: { GIT_CONFIG_KEY_0: 'http.extraheader' },
+    removed: ['GIT_CONFIG_VALUE_0'],
+  });
+  expect(blindEnvironment(login, plan).variables).not.toHaveProperty('GIT_CONFIG_COUNT');
+});
