@@ -39,6 +39,8 @@ export interface Way {
   readonly after?: readonly Duplex[];
   /** Of the source, chunk by chunk. */
   readonly count?: (bytes: number) => void;
+  /** Asked at the end of the source, where that alone does not tell: Node ends a stream of HTTP/2 that broke off as if it were complete. */
+  readonly isWhole?: () => boolean;
   /** What becomes of a source that is not read any further; left out: it is destroyed. */
   readonly letGo?: () => void;
   /** What a sink that breaks off needs beside being destroyed; called once. */
@@ -49,7 +51,8 @@ export interface Way {
  * From source to sink, no faster than the sink takes it. When either side fails both end, and the sink never as if the body were complete.
  * Resolves when everything was handed over. Not `stream.pipeline`: for a small body that costs more than the rest of the exchange.
  */
-export function pump(source: Readable, sink: Writable, { before = [], rewriter, after = [], count, letGo, breakOff }: Way): Promise<void> {
+export function pump(source: Readable, sink: Writable, { before = [], rewriter, after = [], ...way }: Way): Promise<void> {
+  const { count, isWhole, letGo, breakOff } = way;
   return new Promise((resolve, reject) => {
     const from = through(letGo !== undefined && before.length > 0 ? apart(source) : source, before);
     const to = into(after, sink);
@@ -63,29 +66,25 @@ export function pump(source: Readable, sink: Writable, { before = [], rewriter, 
       else breakOff(error);
       reject(error);
     };
-    const guarded = (step: () => void) => (): void => {
-      try {
-        step();
-      } catch (error) {
-        fail(error instanceof Error ? error : new Error('the body cannot be rewritten'));
-      }
-    };
     const onData = (chunk: Buffer): void => {
       count?.(chunk.length);
-      guarded(() => {
+      guarded(fail, () => {
         const bytes = rewriter === undefined ? chunk : rewriter.push(chunk);
         if (bytes.length > 0 && !to.write(bytes)) from.pause();
-      })();
+      });
     };
     const onDrain = (): void => {
       from.resume();
     };
-    const onEnd = guarded(() => {
-      ended = true;
-      const rest = rewriter?.end();
-      if (rest === undefined || rest.length === 0) to.end();
-      else to.end(rest);
-    });
+    const onEnd = (): void => {
+      guarded(fail, () => {
+        if (isWhole?.() === false) throw new ClosedEarly('the source');
+        ended = true;
+        const rest = rewriter?.end();
+        if (rest === undefined || rest.length === 0) to.end();
+        else to.end(rest);
+      });
+    };
     const onSourceClose = (): void => {
       if (!ended) fail(new ClosedEarly('the source'));
     };
@@ -110,6 +109,14 @@ export function pump(source: Readable, sink: Writable, { before = [], rewriter, 
     if (from.destroyed && !from.readableEnded) onSourceClose();
     else if (sink.destroyed) onSinkClose();
   });
+}
+
+function guarded(fail: (error: Error) => void, step: () => void): void {
+  try {
+    step();
+  } catch (error) {
+    fail(error instanceof Error ? error : new Error('the body cannot be rewritten'));
+  }
 }
 
 /** One side was gone before the body was complete. */

@@ -106,7 +106,9 @@ function send(exchange: Exchange, outgoing: Outgoing): Promise<IncomingMessage> 
           reject(error);
         }
       });
-      write(exchange, outgoing, upstream).catch(reject);
+      write(exchange, outgoing, upstream).catch((error: unknown) => {
+        reject(ofUpload(error));
+      });
     };
     attempt();
   });
@@ -200,6 +202,11 @@ function forwardTrailers(request: IncomingMessage, upstream: ClientRequest): voi
   });
 }
 
+function ofUpload(error: unknown): Error {
+  if (error instanceof CodingError) return new BadUpload(error);
+  return error instanceof Error ? error : new Error('the upload failed');
+}
+
 async function write(exchange: Exchange, { body }: Outgoing, upstream: ClientRequest): Promise<void> {
   switch (body.kind) {
     case 'none':
@@ -215,7 +222,7 @@ async function write(exchange: Exchange, { body }: Outgoing, upstream: ClientReq
       await pump(body.source, upstream, {
         ...body.way,
         count: (bytes) => (exchange.bytesUp += bytes),
-        breakOff: (error) => upstream.destroy(error instanceof CodingError ? new BadUpload(error) : error),
+        breakOff: (error) => upstream.destroy(ofUpload(error)),
         // The answer goes out on the same connection, and may come although nobody reads the upload any further.
         letGo: () => (body.unread ? body.source.resume() : body.source.destroy()),
       });

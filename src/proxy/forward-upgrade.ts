@@ -1,5 +1,5 @@
 // WebSocket over HTTP/1.1: the handshake goes the way of every request, the frames through a relay that swaps in text where the secret allows
-// it and remasks what comes back. Any other upgrade is answered as the plain request that it is, too.
+// it and remasks what comes back. Any other upgrade never gets here.
 import { ServerResponse, type ClientRequest, type IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { FrameRelay, stripExtensions } from '../wire/websocket.ts';
@@ -7,7 +7,7 @@ import { authorize } from './authorize.ts';
 import { pump, type Rewriter } from './body.ts';
 import type { Exchange } from './exchange.ts';
 import { refusalOf } from './failure.ts';
-import { forwardHttp1, hostField, refuse, respond } from './forward-http1.ts';
+import { hostField, refuse, respond } from './forward-http1.ts';
 import { remaskFields, requestHead, responseHead, swapFields } from './head.ts';
 import { hostMismatch } from './refusal.ts';
 
@@ -26,12 +26,10 @@ export async function forwardUpgrade(exchange: Exchange, { request, socket, head
   const response = new ServerResponse(request);
   // Node took its parser off the connection, which therefore ends with this answer.
   response.shouldKeepAlive = false;
-  const isWebSocket = /^websocket$/i.test(request.headers.upgrade ?? '');
   const refusal = mismatch === undefined ? undefined : hostMismatch(mismatch, exchange.request.target);
-  if (refusal !== undefined || !isWebSocket) {
+  if (refusal !== undefined) {
     answerOn(request, response);
-    if (refusal === undefined) await forwardHttp1(exchange, request, response);
-    else refuse(exchange, { request, response }, refusal);
+    refuse(exchange, { request, response }, refusal);
     return;
   }
   try {
@@ -133,9 +131,10 @@ async function relayFrames(exchange: Exchange, { socket, head }: Opening, answer
   const down = new FrameRelay({
     to: 'client',
     binary: true,
-    transform: () => {
+    transform: (kind) => {
       if (remasker.isEmpty) return undefined;
-      const message = remasker.stream();
+      // Binary messages often say lengths of their own.
+      const message = remasker.stream({ sameLength: kind === 'binary' });
       return {
         push: (chunk) => message.push(chunk),
         end: () => {

@@ -49,7 +49,8 @@ export class HttpServers {
     this.#http1.on('checkContinue', onRequest);
     this.#http1.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
       const route = this.#routes.get(request.socket);
-      if (route === undefined) socket.destroy();
+      if (!isWebSocket(request)) declineUpgrade(this.#http1, request, { socket, head });
+      else if (route === undefined) socket.destroy();
       else this.upgrade(route.target, request, { socket, head });
     });
     this.#http1.on('clientError', (error: Error, socket: Duplex) => {
@@ -81,7 +82,7 @@ export class HttpServers {
     void forwardHttp1(this.#exchange('http/1.1', target, request), request, response);
   }
 
-  upgrade(target: Target, request: IncomingMessage, connection: { readonly socket: Duplex; readonly head: Buffer }): void {
+  upgrade(target: Target, request: IncomingMessage, connection: Connection): void {
     const mismatch = this.#routes.get(request.socket)?.mismatch;
     void forwardUpgrade(this.#exchange('websocket', target, request), { request, ...connection, mismatch });
   }
@@ -155,6 +156,47 @@ export class HttpServers {
 /** Node drops what is beyond a number without a word; the size is limited already. */
 export function allowManyHeaders(server: Server): void {
   server.maxHeadersCount = 0;
+}
+
+interface Connection {
+  readonly socket: Duplex;
+  /** What came behind the request. */
+  readonly head: Buffer;
+}
+
+export function isWebSocket({ headers: { upgrade } }: IncomingMessage): boolean {
+  return /^websocket$/i.test(upgrade ?? '');
+}
+
+/**
+ * Any other upgrade is declined by taking no notice of it (RFC 9110 7.8): the connection is handed to `server` again, with the request as it
+ * was but for that field, and ends with its answer. Node's parser stops at the head; the body would be lost otherwise.
+ */
+export function declineUpgrade(server: Server, request: IncomingMessage, connection: Connection): void {
+  const { socket, head } = connection;
+  // A request before this one is not answered yet.
+  if ('_httpMessage' in socket && socket._httpMessage instanceof ServerResponse) {
+    socket._httpMessage.once('close', () => {
+      declineUpgrade(server, request, connection);
+    });
+    return;
+  }
+  if (socket.destroyed) return;
+  socket.unshift(Buffer.concat([Buffer.from(withoutUpgrade(request), 'latin1'), head]));
+  server.emit('connection', socket);
+}
+
+function withoutUpgrade({ method = '', url = '', httpVersion, rawHeaders }: IncomingMessage): string {
+  const lines = [`${method} ${url} HTTP/${httpVersion}`];
+  const own = ['close'];
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index] ?? '';
+    const value = rawHeaders[index + 1] ?? '';
+    if (/^connection$/i.test(name)) own.push(...value.split(',').map((token) => token.trim()));
+    else if (!/^(?:upgrade|http2-settings)$/i.test(name)) lines.push(`${name}: ${value}`);
+  }
+  const kept = own.filter((token) => !/^(?:upgrade|http2-settings|keep-alive|)$/i.test(token));
+  return `${lines.join('\r\n')}\r\nConnection: ${kept.join(', ')}\r\n\r\n`;
 }
 
 /** Node keeps the answer that a connection is giving here; its own servers look at it for the same reason. */

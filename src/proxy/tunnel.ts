@@ -70,6 +70,8 @@ async function openTls(session: Session, servers: HttpServers, { socket, target,
   const mismatch = named === target.host ? undefined : named;
   const protocol = await chooseProtocol(session, target, mismatch === undefined ? hello.protocols : []);
   if (socket.destroyed) return;
+  // Inherited by the TLS socket. Half-open is for bytes that are relayed; HTTP/2 would not notice that the child is gone.
+  socket.allowHalfOpen = false;
   const tls = new TLSSocket(socket, {
     isServer: true,
     // For a name that differs: what the client verifies is the name that it asked for, and it is told of the difference in HTTP.

@@ -9,11 +9,14 @@ export interface MessageTransform {
   end(): Buffer;
 }
 
+/** What a payload is to those who read it; a close reason is text. */
+export type Payload = 'text' | 'binary';
+
 export interface FrameRelayOptions {
   /** Frames to a server are masked, frames to a client are not. */
   readonly to: 'server' | 'client';
   /** Called for each message and each close reason. Without it, or when it gives none, frames pass byte by byte, still checked. */
-  readonly transform?: (() => MessageTransform | undefined) | undefined;
+  readonly transform?: ((kind: Payload) => MessageTransform | undefined) | undefined;
   /** Binary messages go through the transform too, and the payloads of pings and pongs. */
   readonly binary?: boolean | undefined;
   /** Where masking keys come from. */
@@ -34,7 +37,7 @@ export class FrameError extends Error {
 /** Takes the bytes of one direction in any pieces. After a `FrameError` it is of no use, and what else was in that piece is lost. */
 export class FrameRelay {
   readonly #isMasked: boolean;
-  readonly #transformFor: () => MessageTransform | undefined;
+  readonly #transformFor: (kind: Payload) => MessageTransform | undefined;
   readonly #binary: boolean;
   readonly #random: (bytes: number) => Buffer;
   #header = NOTHING;
@@ -85,7 +88,10 @@ export class FrameRelay {
     if ((frame.opcode === CONTINUATION) !== (this.#message !== undefined)) throw new FrameError('order');
     if (frame.opcode === CONTINUATION) return;
     const mayChange = frame.opcode === TEXT || this.#binary;
-    this.#message = { opcode: frame.opcode, transform: mayChange ? this.#transformFor() : undefined };
+    this.#message = {
+      opcode: frame.opcode,
+      transform: mayChange ? this.#transformFor(frame.opcode === TEXT ? 'text' : 'binary') : undefined,
+    };
   }
 
   #readPayload(bytes: Buffer, out: Buffer[]): Buffer {
@@ -124,7 +130,7 @@ export class FrameRelay {
     if (frame.opcode === CLOSE) this.#isClosed = true;
     const kept = frame.opcode === CLOSE ? CLOSE_CODE : 0;
     const mayChange = frame.opcode === CLOSE || this.#binary;
-    const transform = mayChange && whole.length > kept ? this.#transformFor() : undefined;
+    const transform = mayChange && whole.length > kept ? this.#transformFor(frame.opcode === CLOSE ? 'text' : 'binary') : undefined;
     if (transform === undefined) {
       out.push(Buffer.concat([frame.header, whole]));
       return;
