@@ -20,6 +20,9 @@ export interface Route {
 /** Bytes of a request's or response's head. Node's default of 16 KiB is less than some cookies and policies need. */
 const LARGEST_HEAD = 65_536;
 
+/** Of one HTTP/2 head. Node's default of 128 resets a stream that a browser's cookies come close to; the size is limited besides. */
+const MOST_FIELDS = 2000;
+
 export class HttpServers {
   readonly limits = {
     maxHeaderSize: LARGEST_HEAD,
@@ -56,7 +59,10 @@ export class HttpServers {
     this.#http1.on('clientError', (error: Error, socket: Duplex) => {
       this.refuseUnparsed(error, socket);
     });
-    this.#http2 = createHttp2({ settings: { maxConcurrentStreams: 1000, initialWindowSize: 1 << 20, maxHeaderListSize: LARGEST_HEAD } });
+    this.#http2 = createHttp2({
+      maxHeaderListPairs: MOST_FIELDS,
+      settings: { maxConcurrentStreams: 1000, initialWindowSize: 1 << 20, maxHeaderListSize: LARGEST_HEAD },
+    });
     this.#http2.on('session', (http2) => {
       if (this.#entering !== undefined) this.#routes.set(http2, this.#entering);
       this.#sessions.add(http2);

@@ -23,6 +23,9 @@ const SETTINGS_MS = 10_000;
 const STREAM_WINDOW = 1024 * 1024;
 const SESSION_WINDOW = 8 * STREAM_WINDOW;
 
+/** Of one answer's head; Node's default is 128. */
+const MOST_FIELDS = 2000;
+
 export class UpstreamSessions {
   readonly #dialer: Pick<Dialer, 'connect'>;
   readonly #agent: Pick<UpstreamAgent, 'adopt'>;
@@ -116,6 +119,7 @@ export class UpstreamSessions {
       createConnection: () => socket,
       settings: { enablePush: false, initialWindowSize: STREAM_WINDOW },
       maxSessionMemory: 64,
+      maxHeaderListPairs: MOST_FIELDS,
     });
     const shared = new Shared(session);
     this.#open.add(session);

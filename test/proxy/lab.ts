@@ -171,7 +171,7 @@ export class Lab {
       method,
       path: secure ? `${pathname}${search}` : url,
       setHost: false,
-      headers: Array.isArray(headers) ? (headers as string[]) : { host, ...(secure ? {} : login), ...headers },
+      headers: isRaw(headers) ? headers : { host, ...(secure ? {} : login), ...headers },
     });
     const reply = replyOf(request);
     request.end(body);
@@ -214,7 +214,7 @@ export class Lab {
         response.end('ok');
       });
     };
-    const streams = http2.createServer();
+    const streams = http2.createServer({ maxHeaderListPairs: 2000 });
     if (serveHttp2 !== undefined) {
       streams.on('stream', (stream, headers) => {
         stream.on('error', () => undefined);
@@ -296,6 +296,10 @@ export function replyOf(request: http.ClientRequest): Promise<Reply> {
       });
     });
   });
+}
+
+function isRaw(headers: NonNullable<Ask['headers']>): headers is readonly string[] {
+  return Array.isArray(headers);
 }
 
 function portOf(server: net.Server): number {
