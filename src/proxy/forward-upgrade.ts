@@ -7,7 +7,8 @@ import { authorize } from './authorize.ts';
 import { pump, type Rewriter } from './body.ts';
 import type { Exchange } from './exchange.ts';
 import { refusalOf } from './failure.ts';
-import { hostField, refuse, respond } from './forward-http1.ts';
+import { refuse, respond } from './respond-http1.ts';
+import { hostField } from './send-http1.ts';
 import { remaskFields, requestHead, responseHead, swapFields } from './head.ts';
 import { hostMismatch } from './refusal.ts';
 

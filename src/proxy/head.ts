@@ -240,3 +240,14 @@ function namedByConnection(raw: RawFields): Set<string> | undefined {
   }
   return named;
 }
+
+/** The field that names the trailers, where they may be named. */
+export function announced(trailer: string | undefined): string[] {
+  return trailer === undefined ? [] : ['Trailer', trailer];
+}
+
+export function pairs(flat: readonly string[]): [string, string][] {
+  const list: [string, string][] = [];
+  for (let index = 0; index + 1 < flat.length; index += 2) list.push([flat[index] ?? '', flat[index + 1] ?? '']);
+  return list;
+}

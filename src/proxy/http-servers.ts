@@ -4,7 +4,8 @@ import { createServer as createHttp2, type Http2Server, type IncomingHttpHeaders
 import type { Duplex } from 'node:stream';
 import { Swap } from '../mask/swap.ts';
 import { Exchange, type Session, type Target } from './exchange.ts';
-import { forwardHttp1, refuse } from './forward-http1.ts';
+import { forwardHttp1 } from './forward-http1.ts';
+import { refuse } from './respond-http1.ts';
 import { forwardHttp2, refuseStream, type Http2Request } from './forward-http2.ts';
 import { forwardUpgrade } from './forward-upgrade.ts';
 import { hostMismatch, type Refusal } from './refusal.ts';

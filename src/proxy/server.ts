@@ -7,7 +7,7 @@ import type { Duplex } from 'node:stream';
 import { parseAuthority } from '../core/host-name.ts';
 import type { RefusedWhy } from '../audit/event.ts';
 import type { Session, Target } from './exchange.ts';
-import { answer } from './forward-http1.ts';
+import { answer } from './respond-http1.ts';
 import { malformed, type Refusal } from './refusal.ts';
 import { allowManyHeaders, declineUpgrade, HttpServers, isWebSocket } from './http-servers.ts';
 import type { Accepted } from './peer-process.ts';
