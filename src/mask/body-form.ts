@@ -2,6 +2,7 @@
 // re-encodes what it does not put there itself.
 import { Buffer } from 'node:buffer';
 import type { Format, Place, Tracker, View } from './body-text.ts';
+import type { TokenTable } from './table.ts';
 
 /** Decides nothing about where a name with more bytes is. */
 const LONGEST_NAME = 1024;
@@ -17,16 +18,13 @@ class FormTracker implements Tracker {
   #name = '';
 
   advance(bytes: Buffer, from: number, to: number): void {
-    let at = from;
-    while (at < to) {
-      let end = at;
-      while (end < to && !isDelimiter(bytes[end])) end++;
-      if (this.#state === 'name' && this.#name.length <= LONGEST_NAME) {
-        this.#name += bytes.toString('latin1', at, Math.min(end, at + LONGEST_NAME + 1));
-      }
-      if (end < to) this.#delimit(bytes[end]);
-      at = end + 1;
+    const here = bytes.subarray(from, to);
+    const start = here.lastIndexOf(AMPERSAND) + 1;
+    if (start > 0) {
+      this.#state = 'name';
+      this.#name = '';
     }
+    this.#field(here.subarray(start));
   }
 
   place(): Place {
@@ -34,16 +32,16 @@ class FormTracker implements Tracker {
     return { path: isKnown ? [fieldName(this.#name)] : undefined };
   }
 
-  #delimit(byte: number | undefined): void {
-    if (byte === AMPERSAND) {
-      this.#state = 'name';
-      this.#name = '';
-    } else if (byte === SEMICOLON) {
-      // Old servers take it for `&`: whose value the rest is depends on who reads it.
-      this.#state = 'unclear';
-    } else if (this.#state === 'name') {
-      this.#state = 'value';
+  /** All or a part of one field. */
+  #field(bytes: Buffer): void {
+    if (this.#state === 'name') {
+      const equals = bytes.indexOf(EQUALS);
+      const end = equals === -1 ? bytes.length : equals;
+      if (this.#name.length <= LONGEST_NAME) this.#name += bytes.toString('latin1', 0, Math.min(end, LONGEST_NAME + 1));
+      if (equals !== -1) this.#state = 'value';
     }
+    // Old servers take it for `&`: whose value the rest is depends on who reads it.
+    if (bytes.includes(SEMICOLON)) this.#state = 'unclear';
   }
 }
 
@@ -51,48 +49,57 @@ function fieldName(latin1: string): string {
   return percentDecode(Buffer.from(latin1, 'latin1').toString().replaceAll('+', ' '));
 }
 
-function isDelimiter(byte: number | undefined): boolean {
-  return byte === AMPERSAND || byte === EQUALS || byte === SEMICOLON;
-}
-
-/** `mayBeEscaped`: some token holds a character that here may stand for something else. */
-export function formFormat(mayBeEscaped: boolean): Format {
+export function formFormat(table: TokenTable): Format {
   return {
     tracker: new FormTracker(),
-    view: (bytes, last) => (mayBeEscaped || bytes.includes(PERCENT) ? percentView(bytes, last) : undefined),
+    view: (bytes, last) => {
+      if (!table.mayBeEscaped && !bytes.includes(PERCENT)) return undefined;
+      // Writers escape hardly any byte that tokens are made of: mostly only what may be the start of one has to be decoded.
+      const isPossible = table.holdsToken(bytes) || escapesAny(bytes, table.isInToken);
+      return percentView(bytes, last, isPossible ? 0 : Math.max(0, bytes.length - 3 * table.longest));
+    },
   };
 }
 
-/** `&` stands for the end of a field, and matches no character of a token. */
-function percentView(bytes: Buffer, last: boolean, hidesAmpersand = true): View {
-  const text = Buffer.allocUnsafe(bytes.length);
-  const offsets = new Uint32Array(bytes.length + 1);
+/** False is certain: what is no hex digit may look like an escape here. */
+function escapesAny(bytes: Buffer, flags: Uint8Array): boolean {
+  for (let at = 0; at + 2 < bytes.length; at++) {
+    if (bytes[at] !== PERCENT) continue;
+    const escaped = ((HEX_DIGITS[bytes[at + 1] ?? 0] ?? 0) << 4) | (HEX_DIGITS[bytes[at + 2] ?? 0] ?? 0);
+    if (flags[escaped & 0xff] === 1) return true;
+  }
+  return false;
+}
+
+/** `&` stands for the end of a field, and what takes its place matches no character of a token. */
+function percentView(bytes: Buffer, last: boolean, from = 0, ampersand = 0): View {
+  const text = Buffer.allocUnsafe(bytes.length - from);
+  const offsets = new Uint32Array(bytes.length - from + 1);
   let length = 0;
-  let at = 0;
+  let at = from;
   while (at < bytes.length) {
     const byte = bytes[at] ?? 0;
-    const isEscape = byte === PERCENT;
-    if (isEscape && at + 2 >= bytes.length && !last) break;
-    const escaped = isEscape ? hexByte(bytes, at + 1) : undefined;
+    if (byte === PERCENT && at + 2 >= bytes.length && !last) break;
+    const escaped = byte === PERCENT ? hexByte(bytes, at + 1) : NO_BYTE;
     offsets[length] = at;
-    text[length++] = escaped ?? (hidesAmpersand && byte === AMPERSAND ? 0 : byte);
-    at += escaped === undefined ? 1 : 3;
+    if (escaped !== NO_BYTE) text[length++] = escaped;
+    else text[length++] = byte === AMPERSAND ? ampersand : byte;
+    at += escaped === NO_BYTE ? 1 : 3;
   }
   offsets[length] = at;
   return { text: text.toString('latin1', 0, length), offsets };
 }
 
-function hexByte(bytes: Buffer, at: number): number | undefined {
-  const high = hexDigit(bytes[at]);
-  const low = hexDigit(bytes[at + 1]);
-  return high === undefined || low === undefined ? undefined : high * 16 + low;
-}
+const NO_BYTE = 256;
+const NO_DIGIT = 16;
+const HEX_DIGITS = new Uint8Array(256).fill(NO_DIGIT);
+for (const [at, byte] of Buffer.from('0123456789abcdefABCDEF').entries()) HEX_DIGITS[byte] = at < 16 ? at : at - 6;
 
-/** The value of a hex digit given as a byte. */
-export function hexDigit(byte = 0): number | undefined {
-  if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
-  const lower = byte | 0x20;
-  return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : undefined;
+/** NO_BYTE when these are not two hex digits. */
+function hexByte(bytes: Buffer, at: number): number {
+  const high = HEX_DIGITS[bytes[at] ?? 0] ?? NO_DIGIT;
+  const low = HEX_DIGITS[bytes[at + 1] ?? 0] ?? NO_DIGIT;
+  return high === NO_DIGIT || low === NO_DIGIT ? NO_BYTE : high * 16 + low;
 }
 
 /** Safe in every part of a URL, and in a form. */
@@ -116,7 +123,7 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 export function percentDecode(text: string): string {
   if (!text.includes('%')) return text;
   const encoded = Buffer.from(text);
-  const { text: decoded } = percentView(encoded, true, false);
+  const { text: decoded } = percentView(encoded, true, 0, AMPERSAND);
   try {
     return utf8.decode(Buffer.from(decoded, 'latin1'));
   } catch {

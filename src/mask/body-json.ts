@@ -3,7 +3,6 @@
 import { Buffer } from 'node:buffer';
 import type { TokenTable } from './table.ts';
 import type { Format, Place, Tracker, View } from './body-text.ts';
-import { hexDigit } from './body-form.ts';
 
 /** Deeper than any server reads. */
 const DEEPEST = 16_384;
@@ -13,188 +12,230 @@ const LONGEST_PATH = 256;
 /** Takes the place of a longer name; no name can be written so. */
 const SOME_LONG_NAME = '\0';
 
-type State =
-  | 'value'
-  | 'value-or-end'
-  | 'name'
-  | 'name-or-end'
-  | 'colon'
-  | 'after-value'
-  | 'literal'
-  | 'string'
-  | 'escape'
-  | 'unicode'
-  /** No JSON, or too deep. */
-  | 'lost';
+// States are numbers, and a table says which one follows a byte: large uploads run through here. What a value is in is part of its state.
+const [TOP, ARRAY_START, ARRAY_VALUE, ARRAY_REST] = [0, 1, 2, 3];
+const [OBJECT_START, OBJECT_NAME, OBJECT_COLON, OBJECT_VALUE, OBJECT_REST] = [4, 5, 6, 7, 8];
+/** Of each kind of string: behind the backslash, and before each of the four digits of `\u`. */
+const [TOP_ESCAPE, ARRAY_ESCAPE, OBJECT_ESCAPE, NAME_ESCAPE] = [9, 14, 19, 24];
+const LITERALS = 29;
+const [TOP_LITERAL, ARRAY_LITERAL, OBJECT_LITERAL] = [LITERALS, 30, 31];
+const STRINGS = 32;
+const [NAME, TOP_STRING, ARRAY_STRING, OBJECT_STRING] = [STRINGS, 33, 34, 35];
+/** From here on not only the state changes. */
+const STEPS = 36;
+const [OPEN_ARRAY, OPEN_OBJECT, CLOSE, START_NAME] = [STEPS, 37, 38, 39];
+/** No JSON, or too deep. */
+const LOST = 40;
+
+const SPACE = '\t\n\r ';
+/** Between documents also what RFC 7464 puts there, and the byte order mark that some writers put in front. */
+const BETWEEN = `${SPACE}\x1e\xef\xbb\xbf`;
+const HEX = '0123456789ABCDEFabcdef';
+/** Of a number, `true`, `false` or `null`; which one does not matter here. */
+const LITERAL = `${HEX}GHIJKLMNOPQRSTUVWXYZghijklmnopqrstuvwxyz+-.`;
+const SHORT_ESCAPES = '"\\/bfnrt';
+
+const BEFORE_VALUE = [TOP, TOP_LITERAL, ARRAY_START, ARRAY_VALUE, OBJECT_VALUE];
+
+/** What leads where. Everything else leads to LOST. */
+const TRANSITIONS: readonly (readonly [from: readonly number[], bytes: string, to: number])[] = [
+  [BEFORE_VALUE, '[', OPEN_ARRAY],
+  [BEFORE_VALUE, '{', OPEN_OBJECT],
+  [[TOP, TOP_LITERAL], BETWEEN, TOP],
+  [[TOP, TOP_LITERAL], '"', TOP_STRING],
+  [[TOP, TOP_LITERAL], LITERAL, TOP_LITERAL],
+  [[ARRAY_START], SPACE, ARRAY_START],
+  [[ARRAY_VALUE], SPACE, ARRAY_VALUE],
+  [[ARRAY_START, ARRAY_VALUE], '"', ARRAY_STRING],
+  [[ARRAY_START, ARRAY_VALUE, ARRAY_LITERAL], LITERAL, ARRAY_LITERAL],
+  [[ARRAY_LITERAL, ARRAY_REST], SPACE, ARRAY_REST],
+  [[ARRAY_LITERAL, ARRAY_REST], ',', ARRAY_VALUE],
+  [[ARRAY_START, ARRAY_LITERAL, ARRAY_REST], ']', CLOSE],
+  [[OBJECT_START], SPACE, OBJECT_START],
+  [[OBJECT_NAME], SPACE, OBJECT_NAME],
+  [[OBJECT_START, OBJECT_NAME], '"', START_NAME],
+  [[OBJECT_COLON], SPACE, OBJECT_COLON],
+  [[OBJECT_COLON], ':', OBJECT_VALUE],
+  [[OBJECT_VALUE], SPACE, OBJECT_VALUE],
+  [[OBJECT_VALUE], '"', OBJECT_STRING],
+  [[OBJECT_VALUE, OBJECT_LITERAL], LITERAL, OBJECT_LITERAL],
+  [[OBJECT_LITERAL, OBJECT_REST], SPACE, OBJECT_REST],
+  [[OBJECT_LITERAL, OBJECT_REST], ',', OBJECT_NAME],
+  [[OBJECT_START, OBJECT_LITERAL, OBJECT_REST], '}', CLOSE],
+  ...inString(TOP_STRING, TOP_ESCAPE, TOP),
+  ...inString(ARRAY_STRING, ARRAY_ESCAPE, ARRAY_REST),
+  ...inString(OBJECT_STRING, OBJECT_ESCAPE, OBJECT_REST),
+  ...inString(NAME, NAME_ESCAPE, OBJECT_COLON),
+];
+
+/** Of a string only what is special in it: `stringEnd` skips the rest. */
+function inString(string: number, escape: number, behind: number): typeof TRANSITIONS {
+  return [
+    [[string], '"', behind],
+    [[string], '\\', escape],
+    [[escape], SHORT_ESCAPES, string],
+    [[escape], 'u', escape + 1],
+    [[escape + 1], HEX, escape + 2],
+    [[escape + 2], HEX, escape + 3],
+    [[escape + 3], HEX, escape + 4],
+    [[escape + 4], HEX, string],
+  ];
+}
+
+/** At state * 256 + byte. */
+const NEXT = new Uint8Array((LOST + 1) * 256).fill(LOST);
+for (const [from, bytes, to] of TRANSITIONS) {
+  for (const state of from) for (const byte of Buffer.from(bytes, 'latin1')) NEXT[state * 256 + byte] = to;
+}
+
+const IS_LITERAL = flags(LITERAL);
+const IS_SHORT_ESCAPE = flags(SHORT_ESCAPES);
+
+/** 1 for each of these bytes. */
+function flags(bytes: string): Uint8Array {
+  const table = new Uint8Array(256);
+  for (const byte of Buffer.from(bytes)) table[byte] = 1;
+  return table;
+}
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const SLASH = 0x2f;
-const [COMMA, COLON, OPEN_ARRAY, CLOSE_ARRAY, OPEN_OBJECT, CLOSE_OBJECT] = [0x2c, 0x3a, 0x5b, 0x5d, 0x7b, 0x7d];
 const LETTER_U = 0x75;
-/** 1 for each byte that is an escape together with the backslash before it. */
-const SHORT_ESCAPES = new Uint8Array(256);
-for (const byte of Buffer.from('"\\/bfnrt')) SHORT_ESCAPES[byte] = 1;
-
-/** 1 for each byte that is more than a character of the string it is in. */
-const SPECIAL = new Uint8Array(256).fill(1, 0, 0x20);
-SPECIAL[QUOTE] = 1;
-SPECIAL[BACKSLASH] = 1;
 
 class JsonTracker implements Tracker {
-  #state: State = 'value';
-  /** The containers around this place: in an object the current name, as it is written; undefined in an array. */
-  readonly #stack: (string | undefined)[] = [];
-  #isName = false;
-  /** Of the name being read, as it is written. */
-  #raw = '';
-  #hexDigits = 0;
+  #state = TOP;
+  /**
+   * The containers around this place: undefined for an array; for an object the current name, as it is written, or where it starts in the
+   * bytes at hand. Few names are ever asked for.
+   */
+  readonly #names: (string | number | undefined)[] = [];
+  /** How many of them at the front are surely no longer numbers. */
+  #kept = 0;
 
   advance(bytes: Buffer, from: number, to: number): void {
+    if (from === to || this.#state === LOST) return;
+    if (this.#isInName()) this.#resumeName(bytes, from, to);
+    const words = wordsOf(bytes);
+    let state = this.#state;
     let at = from;
-    while (at < to && this.#state !== 'lost') {
-      if (this.#state === 'string') at = this.#string(bytes, at, to);
-      else if (this.#state === 'escape' || this.#state === 'unicode') this.#escape(bytes[at++] ?? 0);
-      else this.#structure(bytes[at++] ?? 0);
+    while (at < to) {
+      if (state >= STRINGS) at = stringEnd(words, at, to);
+      else if (state >= LITERALS) at = literalEnd(bytes, at, to);
+      if (at === to) break;
+      const next = NEXT[state * 256 + (bytes[at++] ?? 0)] ?? LOST;
+      state = next < STEPS ? next : this.#step(next, at);
+      if (state === LOST) break;
     }
+    this.#state = state;
+    this.#keepNames(bytes, to);
   }
 
   place(): Place | undefined {
-    if (this.#state === 'lost') return { path: undefined };
-    if (this.#state !== 'string') return undefined;
-    return { path: this.#isName ? undefined : this.#path() };
+    if (this.#state === LOST || this.#state === NAME) return { path: undefined };
+    return this.#state > NAME ? { path: this.#path() } : undefined;
   }
 
   #path(): readonly string[] {
-    const names = this.#stack
+    const names = this.#names
       .slice(-LONGEST_PATH)
-      .filter((name) => name !== undefined)
-      .map(unescapeName);
-    return this.#stack.length > LONGEST_PATH ? [SOME_LONG_NAME, ...names] : names;
+      .filter((name) => typeof name === 'string')
+      .map((name) => (name.length > LONGEST_NAME ? SOME_LONG_NAME : unescapeName(name)));
+    return this.#names.length > LONGEST_PATH ? [SOME_LONG_NAME, ...names] : names;
   }
 
-  #string(bytes: Buffer, from: number, to: number): number {
-    const end = stringEnd(bytes, from, to);
-    this.#keep(bytes, from, end);
-    if (end === to) return end;
-    const byte = bytes[end];
-    if (byte === QUOTE) this.#endString();
-    else if (byte === BACKSLASH) this.#state = 'escape';
-    else this.#state = 'lost';
-    return end + 1;
-  }
-
-  #keep(bytes: Buffer, from: number, to: number): void {
-    if (this.#isName && this.#raw.length <= LONGEST_NAME)
-      this.#raw += bytes.toString('latin1', from, Math.min(to, from + LONGEST_NAME + 1));
-  }
-
-  #escape(byte: number): void {
-    if (this.#isName && this.#raw.length <= LONGEST_NAME) this.#raw += (this.#state === 'escape' ? '\\' : '') + String.fromCharCode(byte);
-    if (this.#state === 'escape') {
-      this.#hexDigits = 0;
-      if (byte === LETTER_U) this.#state = 'unicode';
-      else this.#state = SHORT_ESCAPES[byte] === 1 ? 'string' : 'lost';
-    } else if (hexDigit(byte) === undefined) this.#state = 'lost';
-    else if (++this.#hexDigits === 4) this.#state = 'string';
-  }
-
-  #endString(): void {
-    if (!this.#isName) {
-      this.#endValue();
-      return;
-    }
-    this.#stack[this.#stack.length - 1] = this.#raw.length > LONGEST_NAME ? SOME_LONG_NAME : this.#raw;
-    this.#isName = false;
-    this.#raw = '';
-    this.#state = 'colon';
-  }
-
-  #endValue(): void {
-    this.#state = this.#stack.length === 0 ? 'value' : 'after-value';
-  }
-
-  #structure(byte: number): void {
-    if (this.#state === 'literal') {
-      if (isLiteral(byte)) return;
-      this.#endValue();
-    }
-    if (isSpace(byte, this.#stack.length === 0)) return;
-    switch (this.#state) {
-      case 'value-or-end':
-      case 'value':
-        this.#value(byte);
-        break;
-      case 'name-or-end':
-      case 'name':
-        this.#name(byte);
-        break;
-      case 'colon':
-        this.#state = byte === COLON ? 'value' : 'lost';
-        break;
+  #step(step: number, at: number): number {
+    const names = this.#names;
+    switch (step) {
+      case START_NAME:
+        names[names.length - 1] = at;
+        this.#kept = Math.min(this.#kept, names.length - 1);
+        return NAME;
+      case OPEN_OBJECT:
+        return names.push('') > DEEPEST ? LOST : OBJECT_START;
+      case OPEN_ARRAY:
+        return names.push(undefined) > DEEPEST ? LOST : ARRAY_START;
+      case CLOSE:
+        names.pop();
+        if (names.length === 0) return TOP;
+        return names[names.length - 1] === undefined ? ARRAY_REST : OBJECT_REST;
       default:
-        this.#afterValue(byte);
+        return LOST;
     }
   }
 
-  #value(byte: number): void {
-    if (byte === QUOTE) this.#state = 'string';
-    else if (byte === OPEN_OBJECT) this.#open('', 'name-or-end');
-    else if (byte === OPEN_ARRAY) this.#open(undefined, 'value-or-end');
-    else if (byte === CLOSE_ARRAY && this.#state === 'value-or-end') this.#close();
-    else this.#state = isLiteral(byte) ? 'literal' : 'lost';
+  #isInName(): boolean {
+    return this.#state === NAME || (this.#state >= NAME_ESCAPE && this.#state < LITERALS);
   }
 
-  #name(byte: number): void {
-    if (byte === CLOSE_OBJECT && this.#state === 'name-or-end') {
-      this.#close();
-      return;
+  /** More of a name whose start is gone. */
+  #resumeName(bytes: Buffer, from: number, to: number): void {
+    const start = String(this.#names.at(-1));
+    if (start.length > LONGEST_NAME) return;
+    const isEscaped = this.#state === NAME_ESCAPE;
+    this.#names[this.#names.length - 1] = start + nameAt(bytes, from, nameEnd(bytes, isEscaped ? from + 1 : from, to));
+  }
+
+  #keepNames(bytes: Buffer, to: number): void {
+    const names = this.#names;
+    for (let index = this.#kept; index < names.length; index++) {
+      const start = names[index];
+      if (typeof start === 'number') names[index] = nameAt(bytes, start, nameEnd(bytes, start, to));
     }
-    this.#isName = byte === QUOTE;
-    this.#state = this.#isName ? 'string' : 'lost';
-  }
-
-  #afterValue(byte: number): void {
-    const inArray = this.#stack.at(-1) === undefined;
-    if (byte === COMMA) this.#state = inArray ? 'value' : 'name';
-    else if (byte === (inArray ? CLOSE_ARRAY : CLOSE_OBJECT)) this.#close();
-    else this.#state = 'lost';
-  }
-
-  #open(name: string | undefined, state: State): void {
-    this.#stack.push(name);
-    this.#state = this.#stack.length > DEEPEST ? 'lost' : state;
-  }
-
-  #close(): void {
-    this.#stack.pop();
-    this.#endValue();
+    this.#kept = names.length;
   }
 }
 
-/** Where the string, or what of it is here, ends: a quote, a character no string may hold, or an escape that is not a short one. */
-function stringEnd(bytes: Buffer, from: number, to: number): number {
-  let end = nextSpecial(bytes, from, to);
-  while (end + 1 < to && bytes[end] === BACKSLASH && SHORT_ESCAPES[bytes[end + 1] ?? 0] === 1) end = nextSpecial(bytes, end + 2, to);
+/** Not more of it than is needed to know that it is too long. */
+function nameAt(bytes: Buffer, from: number, to: number): string {
+  return bytes.toString('latin1', from, Math.min(to, from + LONGEST_NAME + 1));
+}
+
+/** Where the name that goes on at `from` ends, or what of it is here. */
+function nameEnd(bytes: Buffer, from: number, to: number): number {
+  const words = wordsOf(bytes);
+  let end = stringEnd(words, from, to);
+  while (end < to && bytes[end] === BACKSLASH) end = stringEnd(words, Math.min(end + 2, to), to);
   return end;
 }
 
-function nextSpecial(bytes: Buffer, from: number, to: number): number {
+function literalEnd(bytes: Buffer, from: number, to: number): number {
   let at = from;
-  while (at < to && SPECIAL[bytes[at] ?? 0] === 0) at++;
+  while (at < to && IS_LITERAL[bytes[at] ?? 0] === 1) at++;
   return at;
 }
 
-/** Of a number, `true`, `false` or `null`; which one does not matter here. */
-function isLiteral(byte: number): boolean {
-  const lower = byte | 0x20;
-  return (byte >= 0x30 && byte <= 0x39) || (lower >= 0x61 && lower <= 0x7a) || byte === 0x2b || byte === 0x2d || byte === 0x2e;
+/** Where the string, or what of it is here, ends: a quote, a character no string may hold, or an escape that is not a short one. */
+function stringEnd(words: DataView, from: number, to: number): number {
+  let end = plainEnd(words, from, to);
+  while (end + 1 < to && words.getUint8(end) === BACKSLASH && IS_SHORT_ESCAPE[words.getUint8(end + 1)] === 1) {
+    end = plainEnd(words, end + 2, to);
+  }
+  return end;
 }
 
-/** Between documents also what RFC 7464 puts there, and the byte order mark that some writers put in front. */
-function isSpace(byte: number, betweenDocuments: boolean): boolean {
-  if (byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09) return true;
-  return betweenDocuments && (byte === 0x1e || byte === 0xef || byte === 0xbb || byte === 0xbf);
+/** The bytes as something that reads four at once, wherever they are. */
+function wordsOf(bytes: Buffer): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
+/** The next quote, backslash or control character. Four bytes at a time: strings are most of what is in a large body. */
+function plainEnd(words: DataView, from: number, to: number): number {
+  let at = from;
+  for (; at + 4 <= to; at += 4) {
+    const special = specialIn(words.getInt32(at, true));
+    if (special !== 0) return at + ((31 - Math.clz32(special & -special)) >> 3);
+  }
+  while (at < to && specialIn(words.getUint8(at) | 0x80808000) === 0) at++;
+  return at;
+}
+
+/**
+ * Zero when none of the four bytes is special; otherwise the lowest bit that is set is the highest one of the first that is. The subtractions
+ * borrow from a byte's highest bit when it is below a space, a quote (its bits are then all zero) or a backslash; bytes with that bit are none.
+ */
+function specialIn(word: number): number {
+  return ((word - 0x20202020) | ((word ^ 0x22222222) - 0x01010101) | ((word ^ 0x5c5c5c5c) - 0x01010101)) & ~word & 0x80808080;
 }
 
 /** `raw` has been checked: it has no quote, no control character and no wrong escape. */
@@ -206,7 +247,8 @@ function unescapeName(raw: string): string {
 /** Tokens of letters, digits, dots, dashes and underscores are never escaped by those who write JSON; others are looked for twice. */
 export function jsonFormat(table: TokenTable): Format {
   const tracker = new JsonTracker();
-  return table.mayBeEscaped ? { tracker, view: jsonView } : { tracker };
+  if (!table.mayBeEscaped) return { tracker };
+  return { tracker, view: (bytes, last) => (bytes.includes(BACKSLASH) || table.holdsToken(bytes) ? jsonView(bytes, last) : undefined) };
 }
 
 /** Quotes that end a string match no character of a token. */

@@ -23,7 +23,7 @@ export interface Tracker {
   place(): Place | undefined;
 }
 
-/** Bytes with their escapes undone, as latin1. */
+/** Bytes with their escapes undone, as latin1. Left out may be a front in which no token is or starts. */
 export interface View {
   readonly text: string;
   /** For each character of `text`, and for its end, where it is in the bytes. An escape that goes on behind the bytes is left out. */
@@ -73,18 +73,20 @@ export class TokenBody implements BodySwap {
     const pieces: Buffer[] = [];
     const { tracker } = this.#format;
     let end = 0;
+    let tracked = 0;
     let done = 0;
     for (const found of this.#table.findAll(text)) {
       const [from, to] = [at(found.start), at(found.end)];
-      tracker.advance(bytes, at(end), from);
+      tracker.advance(bytes, tracked, from);
       const put = this.#judge(found.entry, tracker.place(), to - from);
       tracker.advance(bytes, from, to);
       if (put !== undefined) pieces.push(bytes.subarray(done, from), put);
       if (put !== undefined) done = to;
       end = found.end;
+      tracked = to;
     }
     const held = last ? 0 : this.#table.unfinished(text.slice(end));
-    return this.#release(bytes, at(text.length - held), pieces, { tracked: at(end), done });
+    return this.#release(bytes, at(text.length - held), pieces, { tracked, done });
   }
 
   /** Lets everything in front of `until` go, and holds back the rest. */
@@ -94,6 +96,31 @@ export class TokenBody implements BodySwap {
     this.#held = until === bytes.length ? NOTHING : Buffer.from(bytes.subarray(until));
     if (pieces.length === 0) return until === bytes.length ? bytes : bytes.subarray(0, until);
     return Buffer.concat([...pieces, bytes.subarray(from.done, until)]);
+  }
+}
+
+/** Is there a token in a body? Looks at nothing else of it. */
+export class TokenSearch {
+  readonly #body: TokenBody;
+  #found = false;
+
+  constructor(table: TokenTable, format: Format) {
+    const tracker: Tracker = { advance: () => undefined, place: () => undefined };
+    this.#body = new TokenBody(table, { ...format, tracker }, () => {
+      this.#found = true;
+      return undefined;
+    });
+  }
+
+  /** True from the first token on. */
+  push(chunk: Buffer): boolean {
+    if (!this.#found) this.#body.push(chunk);
+    return this.#found;
+  }
+
+  end(): boolean {
+    if (!this.#found) this.#body.end();
+    return this.#found;
   }
 }
 

@@ -26,21 +26,25 @@ export class TokenTable {
   readonly entries: readonly TokenEntry[];
   /** Some token holds a character that JSON or percent-encoding may write in another way; see the bodies' `view`. */
   readonly mayBeEscaped: boolean;
+  /** Of the longest token. */
+  readonly longest: number;
+  /** 1 for each byte that is in some token. */
+  readonly isInToken = new Uint8Array(256);
   readonly #byToken: ReadonlyMap<string, TokenEntry>;
   readonly #byCore = new Map<string, TokenEntry>();
   /** Of shape `exact`: nothing in them says that they are tokens. */
   readonly #exact: readonly { readonly entry: TokenEntry; readonly bytes: Buffer }[];
   readonly #byFirst = new Map<number, TokenEntry[]>();
-  readonly #longest: number;
   readonly #scopes = new Map<string, ReadonlySet<TokenEntry>>();
 
   constructor(entries: readonly TokenEntry[]) {
     this.entries = entries;
     this.#byToken = new Map(entries.map((entry) => [entry.token, entry]));
     this.mayBeEscaped = entries.some(({ token }) => !/^[\w.-]*$/.test(token));
-    this.#longest = Math.max(0, ...entries.map(({ token }) => token.length));
+    this.longest = Math.max(0, ...entries.map(({ token }) => token.length));
     const exact: TokenEntry[] = [];
     for (const entry of entries) {
+      for (const byte of Buffer.from(entry.token)) this.isInToken[byte] = 1;
       const core = entry.token.slice(-CORE);
       if (core.startsWith(MARK)) this.#byCore.set(core, entry);
       else exact.push(entry);
@@ -75,7 +79,7 @@ export class TokenTable {
 
   /** How many characters at the end of the text may be the start of a token that goes on behind it. */
   unfinished(text: string): number {
-    for (let at = Math.max(0, text.length - this.#longest + 1); at < text.length; at++) {
+    for (let at = Math.max(0, text.length - this.longest + 1); at < text.length; at++) {
       const rest = text.length - at;
       const starts = this.#byFirst.get(text.charCodeAt(at));
       if (starts?.some(({ token }) => token.length > rest && text.endsWith(token.slice(0, rest))) === true) return rest;
@@ -85,7 +89,7 @@ export class TokenTable {
 
   /** The last bytes in which `unfinished` can find something. */
   tail(bytes: Buffer): string {
-    return bytes.toString('latin1', Math.max(0, bytes.length - this.#longest + 1));
+    return bytes.toString('latin1', Math.max(0, bytes.length - this.longest + 1));
   }
 
   /** The secrets that may go to this host, over TLS or in the clear. */

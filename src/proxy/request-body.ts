@@ -6,7 +6,7 @@ import type { Readable } from 'node:stream';
 import type { BodySwap } from '../mask/body-text.ts';
 import { SwapNotes } from '../mask/swap.ts';
 import { requestBody } from './body-length.ts';
-import { collect, rewritten, type Way } from './body.ts';
+import { ClosedEarly, collect, rewritten, type Way } from './body.ts';
 import { decoderFor, encoderFor } from './coding.ts';
 import type { Exchange } from './exchange.ts';
 import type { RequestHead } from './head.ts';
@@ -43,7 +43,7 @@ export async function planRequestBody(exchange: Exchange, inbound: Inbound, proc
   if (rewriter !== undefined && decoderFor(head.contentEncoding).kind !== 'identity') return recoded(inbound, rewriter);
   if (mode === 'whole') {
     proceed();
-    return whole(exchange, await collect(source), rewriter);
+    return whole(exchange, inbound, await collect(source), rewriter);
   }
   if (rewriter === undefined) return { kind: 'stream', source, way: {}, length: head.contentLength, unread: true };
   if (mode === 'stream') return { kind: 'stream', source, way: { rewriter }, unread: true };
@@ -57,11 +57,13 @@ export interface Inbound {
 }
 
 /** It is in memory anyway, so it is searched for values too. */
-function whole(exchange: Exchange, body: Buffer, rewriter: BodySwap | undefined): RequestBody {
+function whole(exchange: Exchange, { head }: Inbound, body: Buffer, rewriter: BodySwap | undefined): RequestBody {
   const { host, port } = exchange.request.target;
   const trespasser = exchange.session.guard.trespasserIn(body, host, port);
   if (trespasser !== undefined) return { kind: 'refused', refusal: valueOutOfScope(trespasser, exchange) };
-  return { kind: 'whole', bytes: rewriter === undefined ? body : rewritten(rewriter, body) };
+  if (rewriter === undefined) return { kind: 'whole', bytes: body };
+  const search = exchange.swap.search(head.contentType);
+  return { kind: 'whole', bytes: search.push(body) || search.end() ? rewritten(rewriter, body) : body };
 }
 
 /** The coding is taken off and put on again. The length of the result is not known before its end. */
@@ -75,9 +77,21 @@ function recoded({ head, source }: Inbound, rewriter: BodySwap): RequestBody {
   return { kind: 'stream', source, way: { before: decoder.open(), rewriter, after: encoder.open() }, unread: true };
 }
 
-/** `measure` runs over the body once to know its new length; another one makes it. */
+/** Without a token it goes on as it came. Otherwise `measure` runs over the body to know its new length, and another one makes it. */
 async function spooled(exchange: Exchange, { head, source }: Inbound, measure: BodySwap): Promise<RequestBody> {
-  const { length, raw } = await spool(source, { folder: exchange.session.spoolFolder, measure });
-  const rewriter = exchange.swap.body(head.contentType, new SwapNotes());
-  return { kind: 'stream', source: raw, way: { rewriter }, length, unread: false };
+  const search = exchange.swap.search(head.contentType);
+  const file = await spool(source, { folder: exchange.session.spoolFolder, see: (chunk) => search.push(chunk) });
+  const body = { kind: 'stream', source: file.raw, unread: false } as const;
+  if (!search.end()) return { ...body, way: {}, length: file.length };
+  const length = await file.measure(measure);
+  // That took a while, and who sends the request listens only from then on.
+  if (isGone(source)) {
+    file.raw.destroy();
+    throw new ClosedEarly('the child');
+  }
+  return { ...body, way: { rewriter: exchange.swap.body(head.contentType, new SwapNotes()) }, length };
+}
+
+function isGone(source: Inbound['source']): boolean {
+  return 'endAfterHeaders' in source ? source.closed : source.socket.destroyed;
 }

@@ -10,17 +10,21 @@ import type { BodySwap } from '../mask/body-text.ts';
 export interface SpoolOptions {
   /** A folder of the run that only its owner may enter. */
   readonly folder: string;
-  /** Sees the whole body once; only the length of what it returns counts. */
-  readonly measure: BodySwap;
+  /** Sees the body as it comes. */
+  readonly see?: (chunk: Buffer) => void;
   readonly openFile?: (path: string) => Promise<FileHandle>;
 }
 
 export interface Spooled {
-  /** Of the body after rewriting. */
+  /** Of the body as it came. */
   readonly length: number;
   /** The body as it came. Owns the file: read it to its end or destroy it. */
   readonly raw: Readable;
+  /** Reads the file once more, before `raw` is read: how long the body is after rewriting. Destroys `raw` when it fails. */
+  readonly measure: (rewriter: BodySwap) => Promise<number>;
 }
+
+const READ_AT_ONCE = 128 * 1024;
 
 /**
  * Throws `write-failed` when the disk will not have it, and leaves the body open then, so that the child can be answered; the body's own
@@ -36,9 +40,13 @@ export async function spool(body: Readable, options: SpoolOptions, signal?: Abor
   });
   try {
     if (signal !== undefined) addAbortSignal(signal, body);
-    const length = await fill(body, options.measure, (chunk) => writeAll(file, path, chunk));
-    const raw = file.createReadStream({ start: 0 }).on('error', ignore);
-    return { length, raw: signal === undefined ? raw : addAbortSignal(signal, raw) };
+    const length = await fill(body, async (chunk) => {
+      options.see?.(chunk);
+      await writeAll(file, path, chunk);
+    });
+    const raw = file.createReadStream({ start: 0, highWaterMark: READ_AT_ONCE }).on('error', ignore);
+    if (signal !== undefined) addAbortSignal(signal, raw);
+    return { length, raw, measure: (rewriter) => measured(file, { raw, rewriter }, signal) };
   } catch (error) {
     await file.close();
     throw error;
@@ -61,13 +69,13 @@ async function openUnlinked(path: string): Promise<FileHandle> {
   }
 }
 
-async function fill(body: Readable, measure: BodySwap, write: (chunk: Buffer) => Promise<void>): Promise<number> {
+async function fill(body: Readable, write: (chunk: Buffer) => Promise<void>): Promise<number> {
   let length = 0;
   for await (const chunk of body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-    length += measure.push(chunk).length;
     await write(chunk);
+    length += chunk.length;
   }
-  return length + measure.end().length;
+  return length;
 }
 
 async function writeAll(file: FileHandle, path: string, chunk: Buffer): Promise<void> {
@@ -76,5 +84,22 @@ async function writeAll(file: FileHandle, path: string, chunk: Buffer): Promise<
     for (let offset = 0; offset < chunk.length;) offset += (await file.write(chunk, offset)).bytesWritten;
   } catch (error) {
     throw writeError(path, error);
+  }
+}
+
+async function measured(file: FileHandle, { raw, rewriter }: { raw: Readable; rewriter: BodySwap }, signal?: AbortSignal): Promise<number> {
+  try {
+    const buffer = Buffer.allocUnsafe(READ_AT_ONCE);
+    let length = 0;
+    for (let position = 0; ;) {
+      signal?.throwIfAborted();
+      const { bytesRead } = await file.read(buffer, 0, buffer.length, position);
+      if (bytesRead === 0) return length + rewriter.end().length;
+      length += rewriter.push(buffer.subarray(0, bytesRead)).length;
+      position += bytesRead;
+    }
+  } catch (error) {
+    raw.destroy();
+    throw error;
   }
 }

@@ -78,6 +78,24 @@ it('finds a token of shape exact encoded or not, but not across fields', () => {
   expect(throughEveryCut(open, 'token=Ab/cd+12&34=qq==')).toBe('token=Ab/cd+12&34=qq==');
 });
 
+it.each([
+  ['of other alphabets', '%D0%BF%D1%80'],
+  ['of punctuation', '%7B%22%3A%2C%20'],
+  ['of letters', '%61%62'],
+  ['that are none', '%%4%zz%G1'],
+])('finds a token among many escapes %s', (_, escapes) => {
+  const many = escapes.repeat(40);
+  const text = `a=${many}&token=${many}${TOKEN}${many}&access%5Ftoken=${TOKEN.replace('k', '%6b')}&body=${many}`;
+  const expected = text.replace(TOKEN, ENCODED).replace(TOKEN.replace('k', '%6b'), ENCODED);
+  const table = tableOf({ value: VALUE });
+  for (let size = 1; size < 700; size += 1 + (size >> 4)) {
+    const body = new Swap(table, HOST, 443).body(FORM, new SwapNotes());
+    const parts: (Buffer | undefined)[] = [];
+    for (let at = 0; at < text.length; at += size) parts.push(body?.push(Buffer.from(text.slice(at, at + size))));
+    expect([...parts, body?.end()].map((part) => part?.toString() ?? '').join('')).toBe(expected);
+  }
+});
+
 it('holds back no escape that is whole', () => {
   const body = new Swap(tableOf({ value: VALUE }), HOST, 443).body(FORM, new SwapNotes());
   const push = (text: string) => body?.push(Buffer.from(text)).toString();

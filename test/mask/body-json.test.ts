@@ -228,6 +228,41 @@ it('returns the chunk itself when there is nothing to do, and holds back no more
   expect(body?.end()).toHaveLength(0);
 });
 
+it('knows the names of chunks that are gone', () => {
+  const table = tableOf({ value: 'CANARY', swap: ['body:first.outer.inner.last'] });
+  const text = `{"first":[{"outer":{"x":1,"in\\u006eer":[{"a":{}},{"last":"${TOKEN}"}]}}],"last":"${TOKEN}"}`;
+  for (let size = 1; size < text.length; size++) {
+    const body = new Swap(table, HOST, 443).body('application/json', new SwapNotes());
+    let out = '';
+    for (let at = 0; at < text.length; at += size) {
+      const chunk = Buffer.from(text.slice(at, at + size));
+      out += body?.push(chunk).toString() ?? '';
+      chunk.fill('"');
+    }
+    expect(out + (body?.end().toString() ?? '')).toBe(text.replace(TOKEN, 'CANARY'));
+  }
+});
+
+describe('a byte that ends a run of others', () => {
+  const runs = Array.from({ length: 10 }, (_, length) => 'aé'.repeat(5).slice(0, length));
+
+  it.each([
+    ['a quote', '",', true],
+    ['a quote behind one', '\\"",', true],
+    ['a backslash', '\\\\",', true],
+    ['an escape', '\\u0022",', true],
+    ['a space and what is above', ' !#[]~\x7f",', true],
+    ['NUL', '\0",', false],
+    ['the last control character', '\x1f",', false],
+    ['a wrong escape', '\\ ",', false],
+  ])('%s', (_, end, isJson) => {
+    for (const run of runs) {
+      const text = `{"x":"${run}${end}"token":"${TOKEN}"}`;
+      expect(swapped(text).out).toBe(isJson ? latin1(text).replace(TOKEN, ESCAPED) : latin1(text));
+    }
+  });
+});
+
 it('agrees with JSON.parse about which strings are credentials', () => {
   let seed = 1;
   const random = (below: number) => (seed = (seed * 48_271) % 0x7fff_ffff) % below;

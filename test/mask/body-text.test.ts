@@ -138,3 +138,36 @@ it('keeps nothing of a large chunk', () => {
   chunk.fill('!');
   expect(body?.end().toString()).toBe('kz_');
 });
+
+describe('a search', () => {
+  const finds = (type: string, chunks: readonly string[]): boolean => {
+    const search = new Swap(tableOf({ value: VALUE }, { name: 'B', token: 'ab/cd"12345678901', value: 'x' }), HOST, 443).search(type);
+    const answers = chunks.map((chunk) => search.push(Buffer.from(chunk)));
+    expect(answers).toEqual(answers.toSorted((a, b) => Number(a) - Number(b)));
+    return search.end();
+  };
+  const cuts = (text: string) => Array.from({ length: text.length }, (_, at) => [text.slice(0, at), text.slice(at)]);
+
+  it.each([
+    ['text/plain', `x ${TOKEN} x`],
+    ['text/plain', TOKEN],
+    ['application/json', `{"x":"${TOKEN}"}`],
+    ['application/json', `no JSON ${TOKEN}`],
+    ['application/json', '["ab\\/cd\\u0022123456789\\u0030\\u0031"]'],
+    ['application/x-www-form-urlencoded', `a=%20&b=${TOKEN.replaceAll('_', '%5F')}`],
+    ['application/x-www-form-urlencoded', 'ab%2Fcd%2212345678901'],
+    ['multipart/form-data; boundary=x', `--x\r\n\r\n${TOKEN}`],
+  ])('in %s finds what a swap finds: %s', (type, text) => {
+    for (const chunks of [[text], Array.from(text), ...cuts(text)]) expect(finds(type, chunks)).toBe(true);
+  });
+
+  it.each([
+    ['text/plain', ''],
+    ['text/plain', TOKEN.slice(0, -1)],
+    ['application/json', `{"x":"kz_masked_"}`],
+    ['application/json', '"ab/cd"12345678901"'],
+    ['application/x-www-form-urlencoded', `a=%6bz_masked_&b=%`],
+  ])('in %s finds nothing else: %s', (type, text) => {
+    for (const chunks of [[text], Array.from(text), ...cuts(text)]) expect(finds(type, chunks)).toBe(false);
+  });
+});

@@ -39,6 +39,30 @@ describe('the body of a request', () => {
     expect(readdirSync(lab.folder)).toEqual([]);
   });
 
+  it.each([
+    ['application/json', 'not even JSON \\ " '],
+    ['application/json', '{"api_key":"kz_masked_"}'],
+    ['application/x-www-form-urlencoded', 'a=%D0%BF%zz&kz%5Fmasked=%'],
+  ])('that is large and holds no token arrives as it came: %s', async (type, text) => {
+    await scene.start({ secrets: SECRETS });
+    const body = text.repeat(Math.ceil((2 * MIB) / text.length));
+    await scene.ask(URL_TLS, { method: 'POST', headers: { 'content-type': type, 'content-length': body.length }, body });
+    expect(scene.lab.received[0]?.headers['content-length']).toBe(String(body.length));
+    expect(scene.lab.received[0]?.body.equals(Buffer.from(body))).toBe(true);
+    expect(scene.lab.exchanges).toMatchObject([{ swapped: [] }]);
+  });
+
+  it('that is large may hold a token that is escaped', async () => {
+    await scene.start({ secrets: SECRETS });
+    const form = (token: string): string => `a=${'%20'.repeat(MIB)}&api_key=${token}`;
+    const body = form(scene.lab.token().replaceAll('_', '%5F'));
+    const headers = { 'content-type': 'application/x-www-form-urlencoded', 'content-length': body.length };
+    await scene.ask(URL_TLS, { method: 'POST', headers, body });
+    const expected = form(encodeURIComponent(scene.lab.value()));
+    expect(scene.lab.received[0]?.headers['content-length']).toBe(String(expected.length));
+    expect(scene.lab.received[0]?.body.equals(Buffer.from(expected))).toBe(true);
+  });
+
   it('waits in a file without a name while it comes', async () => {
     await scene.start({ secrets: SECRETS });
     const child = scene.child(await scene.lab.tunnel('api.example.com:443'));
