@@ -96,7 +96,9 @@ function secretBlocks({ swapped, left }: Seen): string[][] {
     return [hosts.length === 0 ? comment(header) : header, ...hosts, ...comments];
   });
   const [first, ...others] = blocks;
-  return first === undefined ? [] : [['# Into the entry of each secret, which is there already:', ...first], ...others];
+  return first === undefined
+    ? []
+    : [['# Into the entry of each secret, which is there already; the header a second time is an error:', ...first], ...others];
 }
 
 /** Patterns of `hosts`: a port only where one is needed to say which, or because nothing goes out in the clear without it. */
@@ -124,8 +126,15 @@ function ruleBlocks({ reached, blocked }: Seen): string[][] {
 /** What another rule would have let through; the rest is no matter of rules. */
 const RULE_WOULD_HELP: readonly Blocked['why'][] = ['rule', 'no-match', 'address-forbidden', 'not-http'];
 
+/** The codes of the log, where they say nothing to a reader. */
+const WHY: Readonly<Partial<Record<Blocked['why'], string>>> = {
+  'no-match': 'no rule allows it',
+  'address-forbidden': 'a private address that no rule names',
+  'secret-out-of-scope': 'a real value to a host outside its scope',
+};
+
 function blockedBlock({ host, port, raw, why, at, times }: Blocked): string[] {
-  const reason = `blocked (${counted(times)}): ${host}:${String(port)}, ${why}${at === null ? '' : ` at ${at}`}`;
+  const reason = `blocked (${counted(times)}): ${host}:${String(port)}, ${WHY[why] ?? why}${at === null ? '' : ` at ${at}`}`;
   if (!RULE_WOULD_HELP.includes(why)) return [comment(reason)];
   const lines = rule(true, { host, port: isUsual({ port, raw }) ? undefined : port });
   return [comment(`${reason}; to allow it, uncomment:`), ...lines.map(comment)];

@@ -28,6 +28,8 @@ export class AuditView {
   #refused = 0;
   #ended: string | undefined;
   #lost = 0;
+  /** Without rules everything is allowed, which the first one would end. */
+  #hasRules = true;
 
   constructor(options: AuditViewOptions) {
     this.#options = options;
@@ -42,6 +44,7 @@ export class AuditView {
   lines(event: AuditEvent): readonly string[] {
     switch (event.type) {
       case 'run-started':
+        this.#hasRules = event.rules > 0;
         return [`run ${printable(event.run)}: ${printable(event.command)}, ${moment(event.time)}${configs(event)}`];
       case 'exchange':
         this.#count(event);
@@ -80,8 +83,9 @@ export class AuditView {
     const blocked = event.decision === 'blocked';
     const status = blocked ? 'blocked' : event.status === null && event.error !== null ? 'failed' : String(event.status ?? '-');
     const cells = [clock(event.time), status, event.method ?? '-', target(event), notes(event).join('; ')];
-    const advice = blocked ? this.#once(ruleAdvice(event)) : [];
-    return [row(cells, this.#options.targetWidth), ...[...advice, ...event.left.map(leftAdvice)].map(indented)];
+    const advice = this.#once(blocked ? ruleAdvice(event, this.#hasRules) : failureAdvice(event));
+    const left = event.left.map((token) => leftAdvice(token, event));
+    return [row(cells, this.#options.targetWidth), ...[...advice, ...left].map(indented)];
   }
 
   #refusal(event: Refused): readonly string[] {
@@ -170,10 +174,10 @@ const REFUSED: Readonly<Record<RefusedWhy, string>> = {
 
 const FAILED: Readonly<Record<ExchangeError, string>> = {
   dns: 'the name of the host does not resolve',
-  refused: 'the host refused the connection',
+  refused: 'the host refused the connection: nothing listens there',
   unreachable: 'the host cannot be reached',
   timeout: 'the host did not answer in time',
-  tls: 'the certificate of the host is not trusted, or TLS failed',
+  tls: 'the certificate of the host is not trusted, or it does not speak TLS',
   proxy: 'the proxy on the way failed',
   reset: 'the host broke off',
   protocol: 'the host did not answer with HTTP',
@@ -183,10 +187,20 @@ const FAILED: Readonly<Record<ExchangeError, string>> = {
 };
 
 /** What another rule would let through; the rest is no matter of rules. */
-function ruleAdvice({ why, rule, host, port }: Exchange): string[] {
+function ruleAdvice({ why, rule, host, port }: Exchange, hasRules: boolean): string[] {
   if (why !== 'rule' && why !== 'no-match' && why !== 'address-forbidden') return [];
-  const title = `to allow it, add${rule === null || why !== 'rule' ? '' : ' above that rule'}:`;
-  return ruleLines(title, host, port === 443 || port === 80 ? undefined : port);
+  const others = hasRules ? [] : ruleLines('and last, to go on allowing all else:', '*', undefined);
+  return [...ruleLines(`to allow it, add${above(why, rule)}:`, host, port === 443 || port === 80 ? undefined : port), ...others];
+}
+
+/** The first rule that matches counts, so one that is to come first has to stand first. */
+function above(why: ExchangeWhy, rule: Exchange['rule']): string {
+  if (rule === null) return '';
+  return why === 'rule' ? ' above that rule' : ` above ${rule.at ?? `rule ${String(rule.index + 1)}`}`;
+}
+
+function failureAdvice({ error }: Exchange): string[] {
+  return error === 'tls' ? ['if you know who signed its certificate, add theirs: [blind] upstream_ca = "their-ca.pem"'] : [];
 }
 
 function ruleLines(title: string, host: string, port: number | undefined): string[] {
@@ -194,8 +208,9 @@ function ruleLines(title: string, host: string, port: number | undefined): strin
   return [title, ...[...lines, ...(port === undefined ? [] : [`port = ${String(port)}`])].map((line) => `  ${line}`)];
 }
 
-function leftAdvice({ name, where, reason, allow }: LeftToken): string {
-  return `${name} not swapped in ${where}: ${LEFT[reason]}${allow === '' ? '' : `; to allow it: ${allow}`}`;
+function leftAdvice({ name, where, reason, allow }: LeftToken, { tls }: Exchange): string {
+  const why = reason === 'host' && !tls ? `${LEFT.host} for plain http://` : LEFT[reason];
+  return `${name} not swapped in ${where}: ${why}${allow === '' ? '' : `; to allow it: ${allow}`}`;
 }
 
 const LEFT: Readonly<Record<LeftToken['reason'], string>> = {

@@ -42,7 +42,10 @@ async function buildProgram(chosen: CommandRow | undefined): Promise<Command> {
     .description('Run programs with secrets resolved from where they live.')
     .version(VERSION, '-V, --version')
     .enablePositionalOptions()
-    .addHelpText('after', '\nExample:\n  kz run -- node server.js');
+    .addHelpText(
+      'after',
+      '\nExample:\n  kz run -- node server.js\n  kz run --blind -- node agent.js    it gets masked tokens, not the values',
+    );
   // The list of commands is for those who named none, and building it takes a millisecond.
   for (const row of chosen === undefined ? COMMANDS : [chosen]) {
     const command = configured(program.command(row.name)).summary(row.summary).description(row.summary);

@@ -42,18 +42,35 @@ function describeInside(issue: ZodIssue, document: unknown, schema: z.core.$ZodT
 function describeValue(issue: ZodIssue, key: string, value: unknown): { message: string; hint?: string | undefined } {
   switch (issue.code) {
     case 'invalid_type':
-      return { message: `${key} is ${typeName(value)}, not ${withArticle(issue.expected)}` };
+      return { message: `${key} is ${typeName(value)}, not ${withArticle(issue.expected)}`, hint: typeHint(key, value, issue.expected) };
     case 'invalid_value':
       return invalidChoice(key, value, issue.values.map(String));
     case 'too_small':
-      return { message: issue.minimum === 1 ? `${key} is empty` : `${key} is too small (at least ${String(issue.minimum)})` };
+      return {
+        message:
+          issue.minimum === 1 && typeof value !== 'number' ? `${key} is empty` : `${key} is too small (at least ${String(issue.minimum)})`,
+      };
     case 'too_big':
       return { message: `${key} is too large (at most ${String(issue.maximum)})` };
     case 'custom':
       return { message: `${named(key, value)} ${issue.message}` };
     default:
-      return { message: `${named(key, value)} does not have the right form` };
+      return { message: `${named(key, value)} does not have the right form`, hint: FORMS[key] };
   }
+}
+
+/** What does have the right form. */
+const FORMS: Readonly<Record<string, string>> = {
+  swap: 'one of header:NAME, query:NAME, body:FIELD, path, body, default',
+  methods: 'in capitals: "GET"',
+  path: 'starts with /: "/user/**"',
+};
+
+function typeHint(key: string, value: unknown, expected: string): string | undefined {
+  if (key === 'connections' && expected === 'array') return 'write [[blind.connections]], with two brackets';
+  if (expected === 'array' && typeof value === 'string' && value.length <= LONGEST_QUOTE && !looksLikeSecretValue(value))
+    return `${key} = [${JSON.stringify(value)}]`;
+  return undefined;
 }
 
 /** The key and what the user wrote, unless that is a secret in the wrong place: a private key among the recipients, say. */

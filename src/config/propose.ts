@@ -96,7 +96,7 @@ export function starterConfig({ names, provider, project }: Starter): string {
     '#',
     '#   kz put NAME            store a value',
     '#   kz status              what is there, what is missing',
-    '#   kz run -- npm start    start a program with all of them',
+    '#   kz run -- npm start    start a program with all of them; with --blind, with masked tokens instead of the values',
     '#',
   ];
   const examples = ['GITHUB_TOKEN', 'DATABASE_URL'].map((name) => `#   ${entryLine(name, provider, refs.of(name))}`);

@@ -43,6 +43,10 @@ export class Guard {
     return this.#outOfScope([...search.found], host, port);
   }
 
+  scopeOf(name: string): Scope | undefined {
+    return this.#guarded.get(name)?.scope;
+  }
+
   /** `text` with the name in place of every value: for what is written down. */
   masked(text: string): string {
     return this.#finder.text(text);

@@ -2,6 +2,7 @@
 import type { AuditEvent, ExchangeError, ExchangeWhy, LeftToken } from '../audit/event.ts';
 import type { Guard } from '../mask/guard.ts';
 import type { Remasker } from '../mask/remask.ts';
+import type { Scope } from '../mask/scope.ts';
 import { Swap, SwapNotes } from '../mask/swap.ts';
 import type { TokenTable } from '../mask/table.ts';
 import { decide, type Decision } from '../policy/decide.ts';
@@ -104,21 +105,25 @@ export class Exchange {
     });
   }
 
-  /** The line of config that would have let the token be swapped; empty when there is none. */
+  /** The line of config that would have let the token be swapped, in place of what is there; empty when there is none. */
   #wouldAllow({ name, reason, slot }: Left): string {
-    const { host, port, tls } = this.request.target;
+    const entry = this.session.table.entries.find((candidate) => candidate.name === name);
     switch (reason) {
       case 'host':
-        // Without TLS the port has to be named.
-        return `hosts = [${JSON.stringify(tls && port === 443 ? host : `${host}:${String(port)}`)}]`;
-      case 'slot': {
-        const words = this.session.table.entries.find((entry) => entry.name === name)?.slots.words ?? [];
-        return slot === '' ? '' : `swap = [${[...words, slot].map((word) => JSON.stringify(word)).join(', ')}]`;
-      }
+        return hostsLine(entry?.scope, this.request.target);
+      case 'slot':
+        return slot === '' ? '' : `swap = [${[...(entry?.slots.words ?? []), slot].map((word) => JSON.stringify(word)).join(', ')}]`;
       case 'encoding':
         return '';
     }
   }
+}
+
+/** The scope with this target added to it. Without TLS the port has to be named. */
+export function hostsLine(scope: Scope | undefined, { host, port, tls }: Target): string {
+  const added = tls && port === 443 ? host : `${host}:${String(port)}`;
+  const before = scope === undefined || scope.from === 'any' ? [] : scope.patterns.filter((pattern) => !pattern.startsWith('re:'));
+  return `hosts = [${[...new Set([...before, added])].map((each) => JSON.stringify(each)).join(', ')}]`;
 }
 
 function pathOf({ path }: Request): string {

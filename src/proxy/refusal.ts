@@ -2,8 +2,9 @@
 // No message holds a value, an upstream's words or anything of the run that the child does not know.
 import { STATUS_CODES } from 'node:http';
 import type { ExchangeError, ExchangeWhy } from '../audit/event.ts';
+import { systemCode } from '../core/errors.ts';
 import type { DialError } from './dial.ts';
-import type { Exchange, Target } from './exchange.ts';
+import { hostsLine, type Exchange, type Target } from './exchange.ts';
 
 export interface Refusal {
   readonly status: number;
@@ -51,7 +52,7 @@ export function valueOutOfScope(name: string, { request, session }: Exchange): R
     code: 'secret-out-of-scope',
     end: { why: 'secret-out-of-scope' },
     message: `the request holds the value of ${name}, which may not go to ${host}`,
-    remedy: [`in ${session.configFile}, if it may: ${name} = { …, hosts = [${JSON.stringify(host)}] }`],
+    remedy: [`in ${session.configFile}, if it may: ${name} = { …, ${hostsLine(session.guard.scopeOf(name), request.target)} }`],
   };
 }
 
@@ -81,12 +82,50 @@ export function notDialled(error: DialError, exchange: Exchange): Refusal {
     };
   }
   const status = error.code === 'timeout' ? 504 : 502;
+  const { meaning, remedy } = unreachable(error, session.configFile);
   return {
     status,
     code: `upstream-${error.code}`,
     end: { error: error.code },
-    message: `cannot reach ${host}:${String(port)}: ${error.detail}`,
+    message: `cannot reach ${host}:${String(port)}: ${error.detail}${meaning === undefined ? '' : `: ${meaning}`}`,
+    ...(remedy === undefined ? {} : { remedy }),
   };
+}
+
+interface Unreachable {
+  readonly meaning?: string;
+  readonly remedy?: readonly string[];
+}
+
+const UNKNOWN_AUTHORITY: readonly string[] = [
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+];
+
+const MEANINGS: Readonly<Record<string, string>> = {
+  ENOTFOUND: 'the name does not exist, or not here',
+  EAI_AGAIN: 'the name server does not answer',
+  ECONNREFUSED: 'nothing listens there',
+  CERT_HAS_EXPIRED: 'its certificate has expired',
+  CERT_NOT_YET_VALID: 'its certificate is not valid yet',
+  ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for other names',
+  ERR_SSL_WRONG_VERSION_NUMBER: 'what answers there is not TLS: is it http:// instead of https://?',
+};
+
+/** What the code means, for those who do not know it by heart. */
+function unreachable({ cause }: DialError, configFile: string): Unreachable {
+  const code = systemCode(cause) ?? '';
+  if (UNKNOWN_AUTHORITY.includes(code)) {
+    return {
+      meaning: 'its certificate is signed by nobody that kz trusts',
+      remedy: [`if you know who signed it, add their certificate to ${configFile}:`, '  [blind]', '  upstream_ca = "their-ca.pem"'],
+    };
+  }
+  const meaning = Object.hasOwn(MEANINGS, code) ? MEANINGS[code] : undefined;
+  return meaning === undefined ? {} : { meaning };
 }
 
 /** The upstream was reached and then failed. `code` is an errno or one of Node's parser codes. */
@@ -125,7 +164,14 @@ function allowing({ request, decision, session }: Exchange): string[] {
   const { host, port, tls } = request.target;
   const isUsual = port === (tls ? 443 : 80);
   const rule = ['[[blind.connections]]', 'allow = true', `host = ${JSON.stringify(host)}`, ...(isUsual ? [] : [`port = ${String(port)}`])];
-  const others = session.rules.length === 0 ? ['[[blind.connections]]', 'allow = true', 'host = "*"'] : [];
-  const above = decision.rule === undefined ? [] : [`above ${session.ruleAt(decision.rule.index) ?? 'the rule that decided'}`];
-  return ['to allow it, add:', ...[...rule, ...others].map((line) => `  ${line}`), ...above];
+  const above = decision.rule === undefined ? '' : ` above ${session.ruleAt(decision.rule.index) ?? 'the rule that decided'}`;
+  const isFirst = session.rules.length === 0;
+  return [`to allow it, add${above}:`, ...rule.map(indented), ...(isFirst ? [FIRST_RULE, ...ALLOW_ALL.map(indented)] : [])];
+}
+
+const FIRST_RULE = 'it is the first rule, and what no rule matches is denied; to go on allowing all else, add last:';
+const ALLOW_ALL = ['[[blind.connections]]', 'allow = true', 'host = "*"'];
+
+function indented(line: string): string {
+  return `  ${line}`;
 }

@@ -193,8 +193,8 @@ function given({ guarded: [own], tokens: [token] }: BlindSecrets, facts: Facts, 
   if (own === undefined) throw new Error('unreachable: a secret that is set is guarded');
   guarded.push(own);
   const { name, scope } = own;
+  if (token === undefined) return { name, scope, covered: scope.covers(facts.question.host, facts.question.port), state: 'exposed' };
   const common = { name, scope, ...reach(scope, facts) };
-  if (token === undefined) return { ...common, state: 'exposed' };
   // Without places of its own, a webhook's URL has `path`, which the default is without.
   return { ...common, state: 'masked', swap: facts.config.secrets.get(name)?.swap ?? (token.slots.path ? ['path'] : undefined) };
 }
@@ -202,16 +202,20 @@ function given({ guarded: [own], tokens: [token] }: BlindSecrets, facts: Facts, 
 /** With `hosts`, no value is needed. */
 function declaredAnswer({ name, hosts, swap, expose }: Declaration, facts: Facts): SecretAnswer {
   const scope = scopeOf({ hosts, ruleHosts: [] });
-  const common = { name, scope, ...reach(scope, facts) };
-  return expose === true ? { ...common, state: 'exposed' } : { ...common, state: 'masked', swap };
+  const { host, port } = facts.question;
+  if (expose === true) return { name, scope, covered: scope.covers(host, port), state: 'exposed' };
+  return { name, scope, ...reach(scope, facts), state: 'masked', swap };
 }
 
 function reach(scope: Scope, { question, allowed }: Facts): { readonly covered: boolean; readonly hosts?: readonly string[] } {
-  const { host, port } = question;
-  if (scope.covers(host, port)) return { covered: true };
+  const { host, port, tls } = question;
+  const covers = (of: Scope): boolean => (tls ? of.covers(host, port) : of.coversClear(host, port));
+  if (covers(scope)) return { covered: true };
   // The rule that is missing names the host, and with that it is in this scope.
   if (scope.from === 'rules' && !allowed) return { covered: false };
-  return { covered: false, hosts: scope.from === 'hosts' ? [...scope.patterns, host] : [host] };
+  // Without TLS the port has to be named, but for local hosts.
+  const needed = covers(scopeOf({ hosts: [host], ruleHosts: [] })) ? host : `${host}:${String(port)}`;
+  return { covered: false, hosts: scope.from === 'hosts' ? [...scope.patterns, needed] : [needed] };
 }
 
 interface Denied {

@@ -19,7 +19,7 @@ it('names the hosts of each secret and the connections, exactly, and denies the 
     { host: 'registry.npmjs.org', swapped: [] },
     { host: 'api.stripe.com', swapped: [{ name: 'STRIPE_KEY', where: 'header authorization' }] },
   );
-  expect(text).toBe(`# Into the entry of each secret, which is there already:
+  expect(text).toBe(`# Into the entry of each secret, which is there already; the header a second time is an error:
 [secrets.GITHUB_TOKEN]
 hosts = ["api.github.com", "uploads.github.com"]
 

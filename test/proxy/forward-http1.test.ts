@@ -47,7 +47,9 @@ describe('a request over HTTP/1.1', () => {
     lab = await Lab.start({ secrets: [{ name: 'TOKEN', hosts: ['api.example.com'] }] });
     await lab.ask('http://api.example.com/x', { headers: { 'x-api-key': lab.token() } });
     expect(lab.received).toMatchObject([{ headers: { 'x-api-key': lab.token() } }]);
-    expect(lab.exchanges).toMatchObject([{ left: [{ name: 'TOKEN', reason: 'host', allow: 'hosts = ["api.example.com:80"]' }] }]);
+    expect(lab.exchanges).toMatchObject([
+      { left: [{ name: 'TOKEN', reason: 'host', allow: 'hosts = ["api.example.com", "api.example.com:80"]' }] },
+    ]);
   });
 
   it('in the clear goes the same way', async () => {

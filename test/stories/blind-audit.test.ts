@@ -50,7 +50,7 @@ it('kz audit tells where the secret went, what was refused, and what would chang
   expect(steady(stdout)).toBe(`run ID: sh, DAY, ~/.keyzero.toml
 TIME  200  GET  api.example/user  TOKEN in header authorization; TOKEN masked in the answer
 TIME  200  GET  other.example/login
-  TOKEN not swapped in header authorization: the host is outside its scope; to allow it: hosts = ["other.example"]
+  TOKEN not swapped in header authorization: the host is outside its scope; to allow it: hosts = ["api.example", "other.example"]
 TIME  blocked  GET  evil.example/collect  by ~/.keyzero.toml:6
   to allow it, add above that rule:
   [[blind.connections]]

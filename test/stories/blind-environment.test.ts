@@ -231,6 +231,14 @@ describe('the way out', () => {
     for (const file of [bundle, env.NODE_EXTRA_CA_CERTS, env.KEYZERO_CA]) expect(() => statSync(file ?? '')).toThrow('ENOENT');
   });
 
+  it('takes no value of a secret along that is in what it adds to', async () => {
+    secrets({ TOKEN: '' });
+    const value = story.canary();
+    const { env } = await shown([], { SOURCE_TOKEN: value, NODE_OPTIONS: `--title=${value}`, JAVA_TOOL_OPTIONS: `-Dapp.token=${value}` });
+    expect(env.NODE_OPTIONS).toMatch(/^--require "/);
+    expect(env.JAVA_TOOL_OPTIONS).toMatch(/^-Dhttp\.proxyHost=/);
+  });
+
   it('is private while it lasts', async () => {
     secrets({ TOKEN: '' });
     const script = 'cd "$(dirname "$SSL_CERT_FILE")" && stat -c "%a" . * && grep -c PRIVATE *';

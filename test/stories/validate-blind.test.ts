@@ -171,11 +171,11 @@ keys = ["OPEN", "IN_DOCUMENT"]
       ['HOSTS', 'a.example, *.b.example', 'its hosts'],
       ['VENDOR', 'api.anthropic.com', 'from its starts_with'],
       ['URL', 'hooks.example.com', 'from its starts_with'],
-      ['HALF', '-', 'from its value: `kz explain URL`'],
+      ['HALF', '-', 'told by its value or the rules: `kz explain URL`'],
       ['TEMPLATE', 'db.example.com:5432', 'from its template'],
-      ['ANY', '-', 'from its value: `kz explain URL`'],
-      ['OPEN', '-', 'from its value: `kz explain URL`; exposed: the program has the value'],
-      ['IN_DOCUMENT', '-', 'from its value: `kz explain URL`'],
+      ['ANY', '-', 'told by its value or the rules: `kz explain URL`'],
+      ['OPEN', '-', 'told by its value or the rules: `kz explain URL`; exposed: the program has the value'],
+      ['IN_DOCUMENT', '-', 'told by its value or the rules: `kz explain URL`'],
       [''],
     ]);
     expect(existsSync(join(story.project, 'was-run'))).toBe(false);

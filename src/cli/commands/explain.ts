@@ -89,7 +89,8 @@ function addressText({ kind, named }: NonNullable<Explanation['address']>, host:
   if (kind === 'public') return 'public';
   if (kind === undefined) return named ? 'any: the rule names the host' : 'only a public one: no rule names the host';
   const what = kind === 'special' ? 'of special use' : kind;
-  return `${what}: ${named ? `reached, as the rule names ${host}` : 'refused, as no rule names it'}`;
+  const direct = kind === 'loopback' ? '; Node programs reach it without kz, and no token is swapped' : '';
+  return `${what}: ${named ? `reached, as the rule names ${host}` : 'refused, as no rule names it'}${direct}`;
 }
 
 function cells(secret: SecretAnswer): string[] {

@@ -48,7 +48,10 @@ export function defineRun(command: Command): void {
         .default(GRACE_MS, '1500ms'),
     )
     .passThroughOptions()
-    .addHelpText('after', '\nExample:\n  kz run -- node server.js\n  kz run --only GITHUB_TOKEN --env production -- npx -y some-mcp-server')
+    .addHelpText(
+      'after',
+      '\nExample:\n  kz run -- node server.js\n  kz run --only GITHUB_TOKEN --env production -- npx -y some-mcp-server\n  kz run --blind -- node agent.js',
+    )
     .action(run);
 }
 

@@ -73,7 +73,7 @@ const KNOWN_FROM: Readonly<Record<KnownScope['from'], string>> = {
   hosts: 'its hosts',
   starts_with: 'from its starts_with',
   template: 'from its template',
-  value: 'from its value: `kz explain URL`',
+  value: 'told by its value or the rules: `kz explain URL`',
 };
 
 /** `declares 2 secrets and 1 document; environments: production, staging`. */
