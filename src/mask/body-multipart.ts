@@ -10,11 +10,18 @@ const HEAD_END = '\r\n\r\n';
 
 /** Undefined when the content type names no boundary that a reader would take. */
 export function multipartFormat(contentType: string): Format | undefined {
-  const boundaries = [...contentType.matchAll(/;\s*boundary=(?:"([^"\\]{1,200})"|([^\s;",]{1,200}))/gi)];
-  const [first] = boundaries;
-  const boundary = first?.[1] ?? first?.[2];
-  return boundary === undefined || boundaries.length > 1 ? undefined : { tracker: new MultipartTracker(boundary) };
+  if (!PARAMETERS.test(contentType)) return undefined;
+  const boundaries = [...contentType.matchAll(CONTENT_PARAMETER)].filter(([, name = '']) => /^boundary\b/i.test(name));
+  const [[, name = '', quoted, plain = ''] = [], ...more] = boundaries;
+  const boundary = quoted ?? plain;
+  const isOne = name.length === 'boundary'.length && more.length === 0 && boundary !== '' && boundary.length <= LONGEST_BOUNDARY;
+  return isOne ? { tracker: new MultipartTracker(boundary) } : undefined;
 }
+
+const LONGEST_BOUNDARY = 200;
+/** RFC 9110 5.6.6, and what some write without quotes. One reader's `x="; boundary=a"; boundary =b` is not another's. */
+const PARAMETERS = /^[^;,"]*(?:;\s*(?:[\w!#$%&'*+.^`|~-]+=(?:"[^"\\]*"|[^\s;",]+)\s*)?)*$/;
+const CONTENT_PARAMETER = /;\s*([^\s;,"=]+)=(?:"([^"\\]*)"|([^\s;",]+))/g;
 
 const NOWHERE: Place = { path: undefined };
 

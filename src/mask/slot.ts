@@ -111,12 +111,15 @@ const credentialHeader = remembered((name) => name === 'cookie' || (!isEchoed(na
 const REMEMBERED_NAMES = 1024;
 const LONGEST_NAME = 256;
 
+/** PHP takes `note\0_password` for `note`, and `note[x]_password` for `note[x]`. */
+const CUT_BY_SOME = /[^ -\uffff]|\x7f|\][^[]/;
+
 /** Judging a name takes a dozen regular expressions, and a program uses the same few names all the time. */
 function remembered(judge: (name: string) => boolean): (name: string) => boolean {
   const answers = new Map<string, boolean>();
   return (text) => {
     // A longer name is made up, and the start of one may say something else than its end.
-    if (text.length > LONGEST_NAME) return false;
+    if (text.length > LONGEST_NAME || CUT_BY_SOME.test(text)) return false;
     const known = answers.get(text);
     if (known !== undefined) return known;
     if (answers.size >= REMEMBERED_NAMES) answers.clear();

@@ -12,6 +12,7 @@ import { proceed, send } from './send-http1.ts';
 export async function forwardHttp1(exchange: Exchange, request: IncomingMessage, response: ServerResponse): Promise<void> {
   response.sendDate = false;
   if (response.socket === null) waitInLine({ request, response });
+  let incoming: IncomingMessage | undefined;
   try {
     const head = requestHead(request.rawHeaders);
     const refusal = authorize(exchange, head);
@@ -28,10 +29,12 @@ export async function forwardHttp1(exchange: Exchange, request: IncomingMessage,
       refuse(exchange, { request, response }, body.refusal);
       return;
     }
-    const incoming = await send(exchange, { head, target, body, request, response });
+    incoming = await send(exchange, { head, target, body, request, response });
     await respond(exchange, incoming, response);
     exchange.finish(incoming.statusCode ?? null);
   } catch (error) {
+    // Nobody reads it any further.
+    incoming?.destroy();
     fail(exchange, { request, response }, error);
   }
 }

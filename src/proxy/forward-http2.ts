@@ -12,7 +12,16 @@ import { authorize } from './authorize.ts';
 import { ClosedEarly, collect, note, pump, rewritten } from './body.ts';
 import type { Exchange } from './exchange.ts';
 import { refusalOf } from './failure.ts';
-import { regularFields, remaskFields, requestHead, responseHead, swapFields, type RawFields, type RequestHead } from './head.ts';
+import {
+  regularFields,
+  remaskFields,
+  remaskHead,
+  requestHead,
+  responseHead,
+  swapFields,
+  type RawFields,
+  type RequestHead,
+} from './head.ts';
 import { refusalBody, type Refusal } from './refusal.ts';
 import { planRequestBody, type RequestBody } from './request-body.ts';
 import { planResponseBody } from './response-body.ts';
@@ -153,7 +162,7 @@ async function respond(exchange: Exchange, upstream: ClientHttp2Stream, stream: 
   const { remasker } = exchange.session;
   const { status, raw, isEnd, trailers } = await responseOf(upstream, stream, remasker);
   const head = responseHead(regularFields(raw));
-  remaskFields(head.fields, remasker, exchange.remasked);
+  remaskHead(head, remasker, exchange.remasked);
   const plan = planResponseBody(exchange, head, { status, ended: isEnd });
   const headers: OutgoingHttpHeaders = { ':status': status };
   addFields(headers, head.fields);
@@ -165,15 +174,6 @@ async function respond(exchange: Exchange, upstream: ClientHttp2Stream, stream: 
     exchange.finish(status);
     return;
   }
-  const sendTrailers = (): void => {
-    stream.once('wantTrailers', () => {
-      const fields = [...trailers];
-      remaskFields(fields, remasker, exchange.remasked);
-      const sent: OutgoingHttpHeaders = {};
-      addFields(sent, fields);
-      stream.sendTrailers(sent);
-    });
-  };
   if (plan.kind === 'whole') {
     const body = await collect(upstream);
     // Node ends a stream without an error when its connection is gone.
@@ -183,15 +183,15 @@ async function respond(exchange: Exchange, upstream: ClientHttp2Stream, stream: 
     note(exchange, plan.rewriter);
     headers['content-length'] = bytes.length;
     stream.respond(headers, { waitForTrailers: true });
-    sendTrailers();
+    passTrailers(exchange, stream, trailers);
     stream.end(bytes);
     exchange.finish(status);
     return;
   }
   if (plan.length !== undefined) headers['content-length'] = plan.length;
-  if (head.trailer !== undefined) headers.trailer = remasker.text(head.trailer);
+  if (head.trailer !== undefined) headers.trailer = head.trailer;
   stream.respond(headers, { waitForTrailers: true });
-  sendTrailers();
+  passTrailers(exchange, stream, trailers);
   await pump(upstream, stream, {
     ...plan.way,
     count: (bytes) => (exchange.bytesDown += bytes),
@@ -204,6 +204,35 @@ async function respond(exchange: Exchange, upstream: ClientHttp2Stream, stream: 
   note(exchange, plan.way.rewriter);
   if (upstream.rstCode !== constants.NGHTTP2_NO_ERROR) throw new ResetByUpstream(upstream.rstCode);
   exchange.finish(status);
+}
+
+/** At the end of the stream, when they are here. */
+function passTrailers(exchange: Exchange, stream: ServerHttp2Stream, trailers: RawFields): void {
+  stream.once('wantTrailers', () => {
+    const fields = [...trailers];
+    remaskFields(fields, exchange.session.remasker, exchange.remasked);
+    const sent: OutgoingHttpHeaders = {};
+    addFields(sent, fields);
+    const reset = (): void => {
+      stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+    };
+    orElse(reset, () => {
+      stream.sendTrailers(sent);
+    });
+  });
+}
+
+/** Node throws at what other servers send (a field that it wants to be there once); out of an event's listener that would end kz. */
+function orElse(otherwise: () => void, action: () => void): void {
+  try {
+    action();
+  } catch {
+    otherwise();
+  }
+}
+
+function ignore(): void {
+  return undefined;
 }
 
 interface Head {
@@ -225,7 +254,10 @@ function responseOf(upstream: ClientHttp2Stream, stream: ServerHttp2Stream, rema
       remaskFields(fields, remasker, new Set());
       const early: OutgoingHttpHeaders = { ':status': headers[':status'] };
       addFields(early, fields);
-      stream.additionalHeaders(early);
+      // A hint that cannot be passed on is none.
+      orElse(ignore, () => {
+        stream.additionalHeaders(early);
+      });
     });
     upstream.once('response', (headers: IncomingHttpHeaders, flags: number, raw?: RawFields) => {
       const isEnd = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;

@@ -114,7 +114,7 @@ function answerOf(upstream: ClientRequest): Promise<Answer> {
     upstream.once('response', (incoming) => {
       resolve({ incoming, socket: undefined, head: Buffer.alloc(0) });
     });
-    upstream.once('error', reject);
+    upstream.on('error', reject);
     upstream.end();
   });
 }
@@ -171,6 +171,7 @@ function relaying(relay: FrameRelay): Rewriter {
 }
 
 function answerOn({ socket }: IncomingMessage, response: ServerResponse): void {
+  if (response.socket !== null) return;
   response.once('finish', () => {
     socket.end();
   });

@@ -120,6 +120,8 @@ const REQUEST_FIELDS: ReadonlyMap<string, Read<RequestHead>> = new Map<string, R
       return 'done';
     },
   ],
+  // A server that answers in UTF-16 or EBCDIC because it was asked to would not be understood here.
+  ['accept-charset', () => 'done'],
   [
     // The same within gRPC's messages.
     'grpc-accept-encoding',
@@ -145,14 +147,15 @@ const REQUEST_FIELDS: ReadonlyMap<string, Read<RequestHead>> = new Map<string, R
   [
     'content-type',
     (head, value) => {
-      head.contentType = value;
+      // Of two that differ nobody knows which one counts: a token that is in a field by one may be in free text by the other.
+      head.contentType = head.contentType === undefined || head.contentType === value ? value : '';
       return 'pass';
     },
   ],
   [
     'content-encoding',
     (head, value) => {
-      head.contentEncoding = value;
+      head.contentEncoding = head.contentEncoding === undefined ? value : `${head.contentEncoding}, ${value}`;
       return 'pass';
     },
   ],
@@ -219,6 +222,16 @@ export function remaskFields(fields: string[], remasker: Remasker, found: Set<st
   if (names.length === 0) return;
   for (const name of names) found.add(name);
   for (let index = 0; index < fields.length; index += 1) fields[index] = remasker.text(fields[index] ?? '');
+}
+
+/** The same for what `responseHead` took out of the fields and the caller puts back. */
+export function remaskHead(head: ResponseHead, remasker: Remasker, found: Set<string>): void {
+  remaskFields(head.fields, remasker, found);
+  for (const key of ['contentEncoding', 'trailer'] as const) {
+    const taken = [head[key] ?? ''];
+    remaskFields(taken, remasker, found);
+    if (head[key] !== undefined) head[key] = taken[0];
+  }
 }
 
 /** Without HTTP/2's pseudo-header fields, which come first. */

@@ -86,12 +86,16 @@ export class HttpServers {
   }
 
   serve(target: Target, request: IncomingMessage, response: ServerResponse): void {
-    void forwardHttp1(this.#exchange('http/1.1', target, request), request, response);
+    const exchange = this.#exchange('http/1.1', target, request);
+    watched(forwardHttp1(exchange, request, response), exchange, request.socket);
   }
 
   upgrade(target: Target, request: IncomingMessage, connection: Connection): void {
-    const mismatch = this.#routes.get(request.socket)?.mismatch;
-    void forwardUpgrade(this.#exchange('websocket', target, request), { request, ...connection, mismatch });
+    inTurn(connection.socket, () => {
+      const mismatch = this.#routes.get(request.socket)?.mismatch;
+      const exchange = this.#exchange('websocket', target, request);
+      watched(forwardUpgrade(exchange, { request, ...connection, mismatch }), exchange, request.socket);
+    });
   }
 
   /** What Node's parser would not take: RFC 9112 wants a 400, or a 431 for a head that is too large. */
@@ -120,7 +124,7 @@ export class HttpServers {
       return;
     }
     const exchange = this.#exchange('http/1.1', route.target, request, route.swap);
-    if (route.mismatch === undefined) void forwardHttp1(exchange, request, response);
+    if (route.mismatch === undefined) watched(forwardHttp1(exchange, request, response), exchange, request.socket);
     else refuse(exchange, { request, response }, this.#mismatch(route));
   }
 
@@ -136,7 +140,7 @@ export class HttpServers {
     const { target, swap, mismatch } = route;
     const request = { protocol: 'h2' as const, target, method: headers[':method'] ?? '', path: headers[':path'] ?? '' };
     const exchange = new Exchange(this.#session, request, swap);
-    if (mismatch === undefined) void forwardHttp2(exchange, http2);
+    if (mismatch === undefined) watched(forwardHttp2(exchange, http2), exchange, stream);
     else refuseStream(exchange, http2, this.#mismatch(route));
   }
 
@@ -157,6 +161,25 @@ export class HttpServers {
     if (this.#swaps.size >= 1000) this.#swaps.clear();
     this.#swaps.set(key, swap);
     return swap;
+  }
+}
+
+/** None of them rejects. If one does all the same, its own connection ends and not the whole run. */
+function watched(forwarding: Promise<void>, exchange: Exchange, connection: { destroy(): unknown }): void {
+  forwarding.catch(() => {
+    connection.destroy();
+    exchange.finish(null, { error: 'internal' });
+  });
+}
+
+/** Once every request before this one on the connection has its answer: two answers at the same time would be one that nobody can read. */
+function inTurn(socket: Duplex, then: () => void): void {
+  if ('_httpMessage' in socket && socket._httpMessage instanceof ServerResponse) {
+    socket._httpMessage.once('close', () => {
+      inTurn(socket, then);
+    });
+  } else if (!socket.destroyed) {
+    then();
   }
 }
 
@@ -181,16 +204,10 @@ export function isWebSocket({ headers: { upgrade } }: IncomingMessage): boolean 
  */
 export function declineUpgrade(server: Server, request: IncomingMessage, connection: Connection): void {
   const { socket, head } = connection;
-  // A request before this one is not answered yet.
-  if ('_httpMessage' in socket && socket._httpMessage instanceof ServerResponse) {
-    socket._httpMessage.once('close', () => {
-      declineUpgrade(server, request, connection);
-    });
-    return;
-  }
-  if (socket.destroyed) return;
-  socket.unshift(Buffer.concat([Buffer.from(withoutUpgrade(request), 'latin1'), head]));
-  server.emit('connection', socket);
+  inTurn(socket, () => {
+    socket.unshift(Buffer.concat([Buffer.from(withoutUpgrade(request), 'latin1'), head]));
+    server.emit('connection', socket);
+  });
 }
 
 function withoutUpgrade({ method = '', url = '', httpVersion, rawHeaders }: IncomingMessage): string {

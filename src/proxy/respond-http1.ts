@@ -1,8 +1,8 @@
 // The child's side of an exchange over HTTP/1.1: the upstream's answer, remasked, or one of kz's own.
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http';
 import { collect, note, pump, rewritten } from './body.ts';
 import type { Exchange } from './exchange.ts';
-import { announced, pairs, remaskFields, responseHead } from './head.ts';
+import { announced, pairs, remaskFields, remaskHead, responseHead } from './head.ts';
 import { refusalBody, type Refusal } from './refusal.ts';
 import { planResponseBody } from './response-body.ts';
 
@@ -15,7 +15,7 @@ export interface Child {
 export async function respond(exchange: Exchange, incoming: IncomingMessage, response: ServerResponse): Promise<void> {
   const { remasker } = exchange.session;
   const head = responseHead(incoming.rawHeaders);
-  remaskFields(head.fields, remasker, exchange.remasked);
+  remaskHead(head, remasker, exchange.remasked);
   const plan = planResponseBody(exchange, head, { status: incoming.statusCode ?? 0, ended: false });
   const status = incoming.statusCode ?? 502;
   const reason = remasker.text(incoming.statusMessage ?? '');
@@ -43,17 +43,24 @@ export async function respond(exchange: Exchange, incoming: IncomingMessage, res
   // Node makes the answer a chunked one where the child knows that.
   else if (response.req.httpVersion === '1.1') fields.push(...announced(head.trailer));
   response.writeHead(status, reason, fields);
-  // The head of a stream that has nothing to say yet goes out at once.
-  response.flushHeaders();
+  // The head of a stream that has nothing to say yet goes out at once, and in latin1, which flushHeaders would not do.
+  response.write(NOTHING);
   incoming.once('end', () => {
     const trailers = [...incoming.rawTrailers];
     remaskFields(trailers, remasker, exchange.remasked);
-    if (trailers.length > 0 && plan.length === undefined) response.addTrailers(pairs(trailers));
+    try {
+      if (trailers.length > 0 && plan.length === undefined) response.addTrailers(pairs(trailers));
+    } catch {
+      // What Node would not write; out of here it would end kz.
+      response.destroy();
+    }
   });
   // How the child's side ends is decided where the failure is known.
   await pump(incoming, response, { ...plan.way, count: (bytes) => (exchange.bytesDown += bytes), breakOff: () => undefined });
   note(exchange, plan.way.rewriter);
 }
+
+const NOTHING = Buffer.alloc(0);
 
 /** Answers in kz's own name and lets the rest of the request go by. */
 export function refuse(exchange: Exchange, { request, response }: Child, refusal: Refusal): void {
@@ -63,7 +70,8 @@ export function refuse(exchange: Exchange, { request, response }: Child, refusal
 
 export function answer(request: IncomingMessage, response: ServerResponse, refusal: Refusal): void {
   const { contentType, body } = refusalBody(refusal, request.headers.accept);
-  response.writeHead(refusal.status, {
+  // With its reason: one of the upstream's that Node would not write is still there.
+  response.writeHead(refusal.status, STATUS_CODES[refusal.status] ?? '', {
     'content-type': contentType,
     'content-length': Buffer.byteLength(body),
     'x-kz-error': refusal.code,

@@ -143,7 +143,12 @@ export function hostField({ hosts: [written] }: RequestHead, { host, port, tls }
 
 function forwardTrailers(request: IncomingMessage, upstream: ClientRequest): void {
   request.once('end', () => {
-    if (request.rawTrailers.length > 0 && !upstream.destroyed) upstream.addTrailers(pairs(request.rawTrailers));
+    try {
+      if (request.rawTrailers.length > 0 && !upstream.destroyed) upstream.addTrailers(pairs(request.rawTrailers));
+    } catch (error) {
+      // What Node would not write; out of here it would end kz.
+      upstream.destroy(error instanceof Error ? error : undefined);
+    }
   });
 }
 
@@ -157,8 +162,8 @@ async function write(exchange: Exchange, { body }: Outgoing, upstream: ClientReq
       upstream.end(body.bytes);
       return;
     case 'stream':
-      // An answer to `Expect` can come only when the question is out.
-      if (body.unread) upstream.flushHeaders();
+      // An answer to `Expect` can come only when the question is out. Node's own flushHeaders writes UTF-8, and a value would be another one.
+      if (body.unread) upstream.write(NOTHING);
       await pump(body.source, upstream, {
         ...body.way,
         count: (bytes) => (exchange.bytesUp += bytes),
@@ -168,6 +173,8 @@ async function write(exchange: Exchange, { body }: Outgoing, upstream: ClientReq
       });
   }
 }
+
+const NOTHING = Buffer.alloc(0);
 
 function ofUpload(error: unknown): Error {
   if (error instanceof CodingError) return new BadUpload(error);

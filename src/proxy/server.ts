@@ -59,12 +59,16 @@ export class ProxyServer {
     this.#outer.on('connect', (request: IncomingMessage, _socket: Duplex, head: Buffer) => {
       // A connection that breaks has nobody left to tell.
       request.socket.on('error', () => undefined);
-      void this.#connect(request, head);
+      this.#connect(request, head).catch(() => request.socket.destroy());
     });
-    this.#outer.on('request', (request: IncomingMessage, response: ServerResponse) => void this.#plain(request, response));
-    this.#outer.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => void this.#plain(request, response));
+    // None of these rejects; if one does all the same, its own connection ends and not the whole run.
+    const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
+      this.#plain(request, response).catch(() => request.socket.destroy());
+    };
+    this.#outer.on('request', onRequest);
+    this.#outer.on('checkContinue', onRequest);
     this.#outer.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-      if (isWebSocket(request)) void this.#upgrade(request, socket, head);
+      if (isWebSocket(request)) this.#upgrade(request, socket, head).catch(() => socket.destroy());
       else declineUpgrade(this.#outer, request, { socket, head });
     });
     this.#outer.on('clientError', (error: Error, socket: Duplex) => {

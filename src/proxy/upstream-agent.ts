@@ -65,7 +65,7 @@ export class UpstreamAgent extends http.Agent {
 
   /**
    * The caller writes Buffers: the encoding of a first chunk that is a string would become that of the headers. With `Expect: 100-continue`
-   * among the headers it flushes them itself (`flushHeaders`).
+   * among the headers it sends them itself, by writing an empty Buffer.
    */
   request(target: Target, { method, path, headers }: UpstreamRequest): http.ClientRequest {
     const options = { agent: this, target, method, path, headers, setHost: false, maxHeaderSize: LARGEST_HEAD };

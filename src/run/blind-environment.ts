@@ -67,7 +67,21 @@ function withoutHalfOfGit(variables: Record<string, string>, removed: readonly s
   if (removed.some((name) => /^GIT_CONFIG_(?:KEY|VALUE)_\d+$/.test(name))) delete variables.GIT_CONFIG_COUNT;
 }
 
-function inherits(name: string, value: string, plan: BlindEnvironmentPlan): boolean {
+/** What decides about one variable of the parent. */
+export type Inheritance = Pick<BlindEnvironmentPlan, 'declared' | 'clean' | 'keep' | 'credentials' | 'holdsSecret'>;
+
+/** The parent's variables as far as the session may add to them: what would not be inherited is not carried on inside of the session's either. */
+export function mayBeAddedTo(parent: Variables, plan: Inheritance): Variables {
+  const kept = ADDED_TO.map((name) => [name, parent[name]] as const).filter(
+    ([name, value]) => value === undefined || inherits(name, value, plan),
+  );
+  return { ...parent, ...Object.fromEntries(ADDED_TO.map((name) => [name, undefined])), ...Object.fromEntries(kept) };
+}
+
+/** The session's own value of these starts with what they held before. */
+const ADDED_TO = ['NODE_OPTIONS', 'JAVA_TOOL_OPTIONS'];
+
+function inherits(name: string, value: string, plan: Inheritance): boolean {
   // 1. What no child inherits.
   if (isNeverInherited(name, plan.declared)) return false;
   // 2. Without these nothing starts. A secret that is also part of them (the user's name, a folder) is there by coincidence.

@@ -1,5 +1,5 @@
 // The folder of one blind run: certificates for the program, and for a moment the bodies that are too large for memory. Nothing in it is secret.
-import { readdirSync, rmSync, statSync } from 'node:fs';
+import { lstatSync, readdirSync, rmSync } from 'node:fs';
 import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -45,10 +45,12 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** Another user's folder is that user's. */
+/** Another user's folder is that user's, who could put a link in the place of what is just being removed, to anything of ours. */
 function removeStale(path: string): void {
   try {
-    if (Date.now() - statSync(path).mtimeMs > STALE_MS) rmSync(path, { recursive: true, force: true });
+    const found = lstatSync(path);
+    const isOwn = found.isDirectory() && found.uid === process.getuid?.() && (found.mode & 0o077) === 0;
+    if (isOwn && Date.now() - found.mtimeMs > STALE_MS) rmSync(path, { recursive: true, force: true });
   } catch {
     // It stays.
   }

@@ -19,7 +19,7 @@ import { ProxyServer } from '../proxy/server.ts';
 import { prepareTrust } from '../proxy/trust.ts';
 import { UpstreamProxies } from '../proxy/upstream-proxy.ts';
 import { Upstream } from '../proxy/upstream.ts';
-import { blindEnvironment } from './blind-environment.ts';
+import { blindEnvironment, mayBeAddedTo, type Inheritance } from './blind-environment.ts';
 import { privateFolder } from './blind-folder.ts';
 import { linesOfRules, rulesOf } from './blind-rules.ts';
 import { blindSecrets, type BlindSecrets, type Notice } from './blind-secrets.ts';
@@ -90,7 +90,8 @@ export async function openBlindRun(config: Config, resolution: Resolution, optio
     };
     const proxyUrl = await listen(session, opened);
     const { authority } = session;
-    const trust = { folder, authority, roots: roots.certificates, proxyUrl, parent: options.env, preload: options.preload };
+    const parent = mayBeAddedTo(options.env, inheritance(config, resolution, { guard, ...options }));
+    const trust = { folder, authority, roots: roots.certificates, proxyUrl, parent, preload: options.preload };
     const variables = await prepareTrust(trust);
     const environment = childEnvironment(config, resolution, { secrets, variables, guard, ...options });
     // Between the program's start and its first request, which should not wait for it; one that is over by then does not need it.
@@ -130,24 +131,33 @@ async function listen(session: Session, opened: Opened): Promise<string> {
   return `http://kz:${credential}@127.0.0.1:${String(proxy.port)}`;
 }
 
-interface Given extends Pick<BlindOptions, 'env' | 'clean' | 'keep'> {
+interface Given extends Wishes, Pick<BlindOptions, 'env'> {
   readonly secrets: BlindSecrets;
   /** The proxy and what makes the child use it. */
   readonly variables: Readonly<Record<string, string>>;
+}
+
+interface Wishes extends Pick<BlindOptions, 'clean' | 'keep'> {
   readonly guard: Guard;
 }
 
-function childEnvironment(config: Config, { names }: Resolution, { env, clean, keep, secrets, variables, guard }: Given): ChildEnvironment {
+function childEnvironment(config: Config, resolution: Resolution, { env, secrets, variables, ...wishes }: Given): ChildEnvironment {
   return blindEnvironment(env, {
     masked: secrets.texts,
     exposed: secrets.exposed,
-    declared: names,
     session: new Map(Object.entries(variables)),
+    ...inheritance(config, resolution, wishes),
+  });
+}
+
+function inheritance(config: Config, { names }: Resolution, { clean, keep, guard }: Wishes): Inheritance {
+  return {
+    declared: names,
     clean: clean || config.blind?.clean_env === true,
     keep: [...keep, ...(config.blind?.keep_env ?? [])],
     credentials: [...config.secrets.values()].filter(({ provider }) => provider === 'env').map(({ ref }) => ref),
     holdsSecret: (text) => guard.holds(text),
-  });
+  };
 }
 
 function placeText(place: Place | undefined): string | null {

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { Secret } from '../../src/core/secret.ts';
-import { blindEnvironment, type BlindEnvironmentPlan } from '../../src/run/blind-environment.ts';
+import { blindEnvironment, mayBeAddedTo, type BlindEnvironmentPlan } from '../../src/run/blind-environment.ts';
 
 const CANARY = `CANARY-${randomBytes(12).toString('hex')}`;
 const RANDOM = 'k3Jq9XzP7vB2mN5tR8wY4cL6hF1dS0gA';
@@ -203,6 +203,19 @@ it('lets the session win, over what is inherited, kept, clean or secret', () => 
   expect(build(parent, { session, clean: true }).variables).toEqual(expected);
   expect(build(parent, { session, keep: Object.keys(parent) }).variables).toEqual({ ...expected, https_proxy: 'http://corp' });
   expect(build(parent, { session, masked: new Map([['HTTPS_PROXY', 'kz_masked_x']]) }).variables).toEqual(expected);
+});
+
+describe('what the session’s own variables start with', () => {
+  const plan = { declared: [], clean: false, keep: [], holdsSecret: (text: string) => text.includes(CANARY) };
+
+  it.each(['NODE_OPTIONS', 'JAVA_TOOL_OPTIONS'])('is what %s held, unless there is a credential in it', (name) => {
+    expect(mayBeAddedTo({ [name]: '-Xmx1g', PATH: '/bin' }, plan)).toMatchObject({ [name]: '-Xmx1g', PATH: '/bin' });
+    for (const text of [`-Xmx1g -Dapp.token=${CANARY}`, `--title=ghp_${randomBytes(18).toString('hex')}`]) {
+      expect(mayBeAddedTo({ [name]: text, PATH: '/bin' }, plan)).toEqual({ PATH: '/bin' });
+    }
+    expect(mayBeAddedTo({ [name]: '-Xmx1g' }, { ...plan, clean: true })[name]).toBeUndefined();
+    expect(mayBeAddedTo({ [name]: '-Xmx1g' }, { ...plan, clean: true, keep: [name] })[name]).toBe('-Xmx1g');
+  });
 });
 
 it('keeps the essential list, and what is named, when it is clean', () => {
