@@ -24,6 +24,8 @@ interface ScopeInput {
   readonly value?: Secret | undefined;
   /** Host texts of the allow rules that name a host; `re:…` is a regular expression, anchored. */
   readonly ruleHosts: readonly string[];
+  /** What these rules cover; it knows how to match a regular expression that takes too long. Left out: what the texts say. */
+  readonly rulesCover?: ((host: string, port: number) => boolean) | undefined;
 }
 
 /** Patterns that do not parse cover nothing; the config's own check has refused them before. */
@@ -37,13 +39,15 @@ export function scopeOf(input: ScopeInput): Scope {
     if (vendor !== undefined && vendor.hosts.length > 0) return scope('vendor', vendor.hosts);
   }
   const named = input.ruleHosts.filter((host) => host !== '*' && !host.startsWith('*:'));
-  return named.length > 0 ? scope('rules', named) : { from: 'any', patterns: ['*'], covers: () => true, coversClear: isLocal };
+  return named.length > 0
+    ? scope('rules', named, input.rulesCover)
+    : { from: 'any', patterns: ['*'], covers: () => true, coversClear: isLocal };
 }
 
 type Test = (host: string, port: number) => boolean;
 
-function scope(from: Scope['from'], patterns: readonly string[]): Scope {
-  const tests = patterns.map(hostTest);
+function scope(from: Scope['from'], patterns: readonly string[], covers?: Test): Scope {
+  const tests = covers === undefined ? patterns.map(hostTest) : [covers];
   const clear = patterns.filter((text) => !text.startsWith('re:') && /:\d+$/.test(text)).map(hostTest);
   return {
     from,

@@ -61,6 +61,8 @@ export interface ResponseHead {
   contentType: string | undefined;
   contentEncoding: string | undefined;
   trailer: string | undefined;
+  /** It has a transfer coding beside `chunked`. */
+  isCoded: boolean;
 }
 
 export function responseHead(raw: RawFields): ResponseHead {
@@ -70,6 +72,7 @@ export function responseHead(raw: RawFields): ResponseHead {
     contentType: undefined,
     contentEncoding: undefined,
     trailer: undefined,
+    isCoded: false,
   };
   forEachField(raw, (name, lower, value) => {
     const read = RESPONSE_FIELDS.get(lower);
@@ -176,8 +179,14 @@ const RESPONSE_FIELDS: ReadonlyMap<string, Read<ResponseHead>> = new Map<string,
       return 'done';
     },
   ],
-  // Framing is this connection's own.
-  ['transfer-encoding', () => 'done'],
+  [
+    // Framing is this connection's own; any other coding would hide the body from the search, and nobody asked for one.
+    'transfer-encoding',
+    (head, value) => {
+      if (!/^\s*chunked\s*$/i.test(value)) head.isCoded = true;
+      return 'done';
+    },
+  ],
   // It would invite the child to HTTP/3, past the proxy.
   ['alt-svc', () => 'done'],
   [

@@ -15,6 +15,7 @@ export interface Child {
 export async function respond(exchange: Exchange, incoming: IncomingMessage, response: ServerResponse): Promise<void> {
   const { remasker } = exchange.session;
   const head = responseHead(incoming.rawHeaders);
+  if (head.isCoded) throw new TransferCoding();
   remaskHead(head, remasker, exchange.remasked);
   const plan = planResponseBody(exchange, head, { status: incoming.statusCode ?? 0, ended: false });
   const status = incoming.statusCode ?? 502;
@@ -61,6 +62,10 @@ export async function respond(exchange: Exchange, incoming: IncomingMessage, res
 }
 
 const NOTHING = Buffer.alloc(0);
+
+class TransferCoding extends Error {
+  readonly code = 'TRANSFER_CODING';
+}
 
 /** Answers in kz's own name and lets the rest of the request go by. */
 export function refuse(exchange: Exchange, { request, response }: Child, refusal: Refusal): void {

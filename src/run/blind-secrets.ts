@@ -33,12 +33,11 @@ type SetSecret = Extract<Resolved, { state: 'set' }>;
 
 /** Throws one error that holds every secret that cannot be given blindly. */
 export function blindSecrets(config: Config, resolved: readonly Resolved[], rules: readonly Rule[]): BlindSecrets {
-  const ruleHosts = namedHosts(rules);
   const problems: KzError[] = [];
   const given = resolved.flatMap((each) => {
     if (each.state !== 'set') return [];
     try {
-      return [give(each, config, ruleHosts)];
+      return [give(each, config, rules)];
     } catch (error) {
       if (!(error instanceof KzError)) throw error;
       problems.push(error);
@@ -63,10 +62,12 @@ interface Given {
   readonly notices: readonly Notice[];
 }
 
-function give(each: SetSecret, config: Config, ruleHosts: readonly string[]): Given {
+function give(each: SetSecret, config: Config, rules: readonly Rule[]): Given {
   const { name, secret } = each;
   const declaration = config.secrets.get(name);
-  const scope = scopeOf({ hosts: declaration?.hosts, value: secret, ruleHosts });
+  const named = rules.filter(({ entry, namesHost }) => entry.allow && namesHost);
+  const rulesCover = (host: string, port: number): boolean => named.some((rule) => rule.covers(host, port) === true);
+  const scope = scopeOf({ hosts: declaration?.hosts, value: secret, ruleHosts: hostTexts(named), rulesCover });
   const guarded = { name, secret, scope };
   if (declaration?.expose === true) {
     const text = `${name} is exposed: the program gets its real value (expose = true)`;
@@ -79,12 +80,11 @@ function give(each: SetSecret, config: Config, ruleHosts: readonly string[]): Gi
   return { guarded: { ...guarded, parts }, text: minted.text, tokens, notices: about(name, secret, scope, config) };
 }
 
-/** The host texts of the rules that allow a host by name: what an otherwise unscoped secret may go to. */
-export function namedHosts(rules: readonly Rule[]): string[] {
-  return rules.flatMap(({ entry, namesHost }) => {
-    if (!entry.allow || !namesHost) return [];
+/** What an otherwise unscoped secret may go to, in words. */
+function hostTexts(rules: readonly Rule[]): string[] {
+  return rules.map(({ entry }) => {
     const hasPort = entry.host.startsWith('re:') || /:\d+$/.test(entry.host);
-    return [entry.port === undefined || hasPort ? entry.host : `${entry.host}:${String(entry.port)}`];
+    return entry.port === undefined || hasPort ? entry.host : `${entry.host}:${String(entry.port)}`;
   });
 }
 

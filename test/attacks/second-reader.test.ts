@@ -238,3 +238,10 @@ describe('a head is the same, byte by byte', () => {
     expect([reply.headers['x-name'], reply.text]).toEqual(['\xe9', 'ab']);
   });
 });
+
+it('a server does not hide a body in a transfer coding', async () => {
+  const to = await against('HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n');
+  const reply = await to.ask('http://api.example.com/');
+  expect([reply.status, reply.headers['x-kz-error']]).toEqual([502, 'upstream-failed']);
+  expect(reply.text).toContain('TRANSFER_CODING');
+});
