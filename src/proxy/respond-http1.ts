@@ -17,8 +17,8 @@ export async function respond(exchange: Exchange, incoming: IncomingMessage, res
   const head = responseHead(incoming.rawHeaders);
   if (head.isCoded) throw new TransferCoding();
   remaskHead(head, remasker, exchange.remasked);
-  const plan = planResponseBody(exchange, head, { status: incoming.statusCode ?? 0, ended: false });
   const status = incoming.statusCode ?? 502;
+  const plan = planResponseBody(exchange, head, { status, ended: false });
   const reason = remasker.text(incoming.statusMessage ?? '');
   const fields = head.fields;
   if (head.contentEncoding !== undefined && !(plan.kind === 'stream' && plan.decoded))
