@@ -37,11 +37,17 @@ function start(args: readonly string[]): Promise<Ended> {
 
 async function expectToWork(): Promise<void> {
   expect(await start(['run', '--', 'sh', '-c', 'echo ${#API_TOKEN}'])).toMatchObject({ stdout: '31\n', stderr: '', code: 0 });
+  const blind = await start(['run', '-q', '--blind', '--', 'sh', '-c', 'echo $API_TOKEN']);
+  expect(blind).toMatchObject({ stdout: expect.stringMatching(/^kz_masked_\w+\n$/) as string, stderr: '', code: 0 });
   expect(await start(['list', '--names'])).toMatchObject({ stdout: 'API_TOKEN\n', stderr: '', code: 0 });
 }
 
-test.each(['kz', 'run'])('V8 takes what the build compiled of %s.cjs', (name) => {
-  const cache = caches().find((path) => basename(path).startsWith(`${name}-`)) ?? '';
+test.each([
+  ['kz', 'kz'],
+  ['run', 'run'],
+  ['blind', 'kz'],
+])('V8 takes what the build compiled for %s of %s.cjs', (start, name) => {
+  const cache = caches().find((path) => basename(path).startsWith(`${start}-`)) ?? '';
   // In a process of its own: V8 compares the flags, and test runners set some.
   const look = `
     const { readFileSync } = require('node:fs');
@@ -87,7 +93,8 @@ test.each([
     },
   ],
 ])('works with %s', async (_, damage) => {
-  expect(caches()).toHaveLength(2);
+  // One for kz, for a plain run and for a blind one.
+  expect(caches()).toHaveLength(3);
   caches().forEach(damage);
   await expectToWork();
 });
