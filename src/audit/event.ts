@@ -140,8 +140,16 @@ type Remask = (latin1: string) => string;
  * cut goes through would not be found.
  */
 export function eventLine(event: AuditEvent, remask: Remask): string {
-  const text = JSON.stringify(event.type === 'exchange' ? masked(event, remask) : withHost(event, remask));
+  const text = safeText(event, remask);
   return `${text.replace(BEYOND_ASCII, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)}\n`;
+}
+
+/** Nearly always there is nothing to remask, and one search of the whole line says so: it knows values as JSON writes them. */
+function safeText(event: AuditEvent, remask: Remask): string {
+  const text = JSON.stringify(event);
+  const isShort = event.type !== 'exchange' || (event.path?.length ?? 0) <= LONGEST_PATH;
+  if (isShort && remask(text) === text) return text;
+  return JSON.stringify(event.type === 'exchange' ? masked(event, remask) : withHost(event, remask));
 }
 
 const BEYOND_ASCII = /[\u007F-\uFFFF]/g;

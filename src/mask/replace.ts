@@ -61,6 +61,20 @@ export class Replacer {
     return this.#replace(bytes, true);
   }
 
+  /**
+   * As `push`, in one or two pieces: what was held back is not copied in front of the chunk when it turns out to be no match. In a stream
+   * of large chunks that saves most of what the search costs.
+   */
+  pieces(chunk: Buffer): readonly Buffer[] {
+    const held = this.#held;
+    const { longest } = this.#set.matcher;
+    if (held.length === 0 || chunk.length < longest) return [this.push(chunk)];
+    // Long enough for every match that starts in what was held back.
+    const start = this.#set.matcher.find(Buffer.concat([held, chunk.subarray(0, longest - 1)]))?.start;
+    if (start !== undefined && start < held.length) return [this.push(chunk)];
+    return [held, this.#replace(chunk, true)];
+  }
+
   /** What was held back. After it the Replacer is as new, but for `found`. */
   end(): Buffer {
     return this.#held.length === 0 ? NOTHING : this.#replace(this.#held, false);

@@ -6,6 +6,8 @@ import type { Exchange } from './exchange.ts';
 export interface Rewriter {
   push(chunk: Buffer): Buffer;
   end(): Buffer;
+  /** As `push`, without joining what was held back and what follows. */
+  pieces?(chunk: Buffer): readonly Buffer[];
 }
 
 /** The whole of a body at once. */
@@ -69,8 +71,7 @@ export function pump(source: Readable, sink: Writable, { before = [], rewriter, 
     const onData = (chunk: Buffer): void => {
       count?.(chunk.length);
       guarded(fail, () => {
-        const bytes = rewriter === undefined ? chunk : rewriter.push(chunk);
-        if (bytes.length > 0 && !to.write(bytes)) from.pause();
+        if (!writeAll(to, rewriter === undefined ? [chunk] : (rewriter.pieces?.(chunk) ?? [rewriter.push(chunk)]))) from.pause();
       });
     };
     const onDrain = (): void => {
@@ -117,6 +118,16 @@ function guarded(fail: (error: Error) => void, step: () => void): void {
   } catch (error) {
     fail(error instanceof Error ? error : new Error('the body cannot be rewritten'));
   }
+}
+
+/** In one go. False: wait for 'drain'. */
+function writeAll(to: Writable, pieces: readonly Buffer[]): boolean {
+  const [first] = pieces;
+  if (pieces.length === 1 && first !== undefined) return first.length === 0 || to.write(first);
+  to.cork();
+  for (const piece of pieces) if (piece.length > 0) to.write(piece);
+  to.uncork();
+  return !to.writableNeedDrain;
 }
 
 /** One side was gone before the body was complete. */

@@ -1,5 +1,5 @@
 // The child's side of an exchange over HTTP/1.1: the upstream's answer, remasked, or one of kz's own.
-import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http';
+import { STATUS_CODES, type ClientRequest, type IncomingMessage, type ServerResponse } from 'node:http';
 import { collect, note, pump, rewritten } from './body.ts';
 import type { Exchange } from './exchange.ts';
 import { announced, pairs, remaskFields, remaskHead, responseHead } from './head.ts';
@@ -37,7 +37,7 @@ export async function respond(exchange: Exchange, incoming: IncomingMessage, res
     note(exchange, plan.rewriter);
     fields.push('Content-Length', String(bytes.length));
     response.writeHead(status, reason, fields);
-    response.end(bytes);
+    endWith(response, bytes);
     return;
   }
   if (plan.length !== undefined) fields.push('Content-Length', String(plan.length));
@@ -62,6 +62,15 @@ export async function respond(exchange: Exchange, incoming: IncomingMessage, res
 }
 
 const NOTHING = Buffer.alloc(0);
+
+/** In bytes. */
+const SMALL = 8192;
+
+/** Node sends a head and a string in one write, a head and a Buffer in two pieces. */
+export function endWith(message: ServerResponse | ClientRequest, bytes: Buffer): void {
+  if (bytes.length <= SMALL) message.end(bytes.toString('latin1'), 'latin1');
+  else message.end(bytes);
+}
 
 class TransferCoding extends Error {
   readonly code = 'TRANSFER_CODING';

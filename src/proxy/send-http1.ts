@@ -6,7 +6,7 @@ import type { Exchange, Target } from './exchange.ts';
 import { BadUpload } from './failure.ts';
 import { announced, pairs, type RequestHead } from './head.ts';
 import type { RequestBody } from './request-body.ts';
-import type { Child } from './respond-http1.ts';
+import { endWith, type Child } from './respond-http1.ts';
 
 export interface Outgoing extends Child {
   readonly head: RequestHead;
@@ -159,7 +159,7 @@ async function write(exchange: Exchange, { body }: Outgoing, upstream: ClientReq
       return;
     case 'whole':
       exchange.bytesUp = body.bytes.length;
-      upstream.end(body.bytes);
+      endWith(upstream, body.bytes);
       return;
     case 'stream':
       // An answer to `Expect` can come only when the question is out. Node's own flushHeaders writes UTF-8, and a value would be another one.

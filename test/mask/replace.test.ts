@@ -34,7 +34,10 @@ function naive(pairs: readonly Pair[], text: string): { out: string; names: stri
 
 function feed(set: ReplacementSet, chunks: readonly string[], options?: { sameLength?: boolean }): { out: string; names: string[] } {
   const replacer = new Replacer(set, options);
-  const parts = chunks.map((chunk) => replacer.push(Buffer.from(chunk, 'latin1')));
+  const parts = chunks.flatMap((text) => {
+    const chunk = Buffer.from(text, 'latin1');
+    return random(2) === 0 ? [replacer.push(chunk)] : replacer.pieces(chunk);
+  });
   const out = Buffer.concat([...parts, replacer.end()]).toString('latin1');
   return { out, names: [...replacer.found] };
 }
