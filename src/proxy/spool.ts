@@ -40,10 +40,7 @@ export async function spool(body: Readable, options: SpoolOptions, signal?: Abor
   });
   try {
     if (signal !== undefined) addAbortSignal(signal, body);
-    const length = await fill(body, async (chunk) => {
-      options.see?.(chunk);
-      await writeAll(file, path, chunk);
-    });
+    const length = await fill(body, options.see, (bytes) => writeAll(file, path, bytes));
     const raw = file.createReadStream({ start: 0, highWaterMark: READ_AT_ONCE }).on('error', ignore);
     if (signal !== undefined) addAbortSignal(signal, raw);
     return { length, raw, measure: (rewriter) => measured(file, { raw, rewriter }, signal) };
@@ -69,12 +66,27 @@ async function openUnlinked(path: string): Promise<FileHandle> {
   }
 }
 
-async function fill(body: Readable, write: (chunk: Buffer) => Promise<void>): Promise<number> {
+/** In bytes. A write for each of the child's chunks would be most of what spooling costs. */
+const WRITE_AT_ONCE = 256 * 1024;
+
+async function fill(body: Readable, see: SpoolOptions['see'], write: (bytes: Buffer) => Promise<void>): Promise<number> {
   let length = 0;
+  let waiting: Buffer[] = [];
+  let size = 0;
+  const flush = async (): Promise<void> => {
+    const bytes = Buffer.concat(waiting);
+    waiting = [];
+    size = 0;
+    await write(bytes);
+  };
   for await (const chunk of body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-    await write(chunk);
+    see?.(chunk);
+    waiting.push(chunk);
+    size += chunk.length;
     length += chunk.length;
+    if (size >= WRITE_AT_ONCE) await flush();
   }
+  await flush();
   return length;
 }
 

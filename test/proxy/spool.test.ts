@@ -138,7 +138,7 @@ it('says that a folder is not there', async () => {
 
 it.runIf(existsSync('/dev/full'))('says that the disk is full, and leaves the body open for an answer', async () => {
   const body = new PassThrough();
-  body.write('x'.repeat(1000));
+  body.write('x'.repeat(300_000));
   const openFile = () => open('/dev/full', 'r+');
   await expect(spool(body, { folder, openFile })).rejects.toMatchObject({
     code: 'write-failed',
