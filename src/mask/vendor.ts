@@ -25,7 +25,7 @@ const NOTION = ['api.notion.com'];
 const STRIPE = ['api.stripe.com', 'files.stripe.com', 'mcp.stripe.com'];
 const SLACK = ['slack.com', '*.slack.com'];
 const GOOGLE = ['*.googleapis.com'];
-const NPM = ['registry.npmjs.org'];
+const NPM = ['*.npmjs.org'];
 
 /** The first that matches counts, so that a longer prefix stands before its own beginning. */
 const VENDORS: readonly (readonly [prefix: RegExp, hosts: readonly string[], place?: 'path'])[] = [

@@ -16,7 +16,7 @@ it('names the hosts of each secret and the connections, exactly, and denies the 
     {},
     {},
     { host: 'uploads.github.com' },
-    { host: 'registry.npmjs.org', swapped: [] },
+    { host: 'packages.example.com', swapped: [] },
     { host: 'api.stripe.com', swapped: [{ name: 'STRIPE_KEY', where: 'header authorization' }] },
   );
   expect(text).toBe(`# Into the entry of each secret, which is there already; the header a second time is an error:
@@ -37,7 +37,7 @@ host = "api.stripe.com"
 
 [[blind.connections]]
 allow = true
-host = "registry.npmjs.org"
+host = "packages.example.com"
 
 [[blind.connections]]
 allow = true
