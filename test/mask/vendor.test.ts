@@ -28,7 +28,7 @@ it.each([
   [`ntn_${HEX}${HEX}`, 'api.notion.com'],
   [`secret_${HEX}${HEX}`, 'api.notion.com'],
   ['lin_api_x', 'api.linear.app'],
-  ['npm_x', '*.npmjs.org'],
+  ['npm_x', 'replicate.npmjs.org'],
   ['AIzax', 'maps.googleapis.com'],
   ['hf_x', 'router.huggingface.co'],
   ['ATATTx', 'acme.atlassian.net'],
