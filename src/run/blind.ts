@@ -25,6 +25,7 @@ import { linesOfRules, rulesOf } from './blind-rules.ts';
 import { blindSecrets, type BlindSecrets, type Notice } from './blind-secrets.ts';
 import type { ChildEnvironment } from './environment.ts';
 import { livingProcesses, withDescendants } from './process-tree.ts';
+import { tellStrayErrors } from './stray-errors.ts';
 
 export interface BlindOptions {
   readonly env: NodeJS.ProcessEnv;
@@ -60,6 +61,7 @@ export async function openBlindRun(config: Config, resolution: Resolution, optio
   for (const text of roots.warnings) options.tell({ level: 'warning', text });
   for (const notice of secrets.notices) options.tell(notice);
   const opened = new Opened();
+  opened.add(tellStrayErrors(options.tell));
   try {
     const folder = await privateFolder();
     opened.add(() => rm(folder, { recursive: true, force: true }));
