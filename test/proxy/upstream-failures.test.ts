@@ -1,8 +1,5 @@
-import { execFileSync } from 'node:child_process';
 import type http from 'node:http';
 import net from 'node:net';
-import { join } from 'node:path';
-import { readFileSync } from 'node:fs';
 import tls from 'node:tls';
 import zlib from 'node:zlib';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -113,7 +110,8 @@ describe('an upstream with bad TLS', () => {
       },
     });
     expectFailure(await scene.ask('https://api.example.com/', withToken()), 502, 'upstream-tls');
-    context.of = () => selfSigned(scene.lab.folder);
+    const then = new Date('2020-01-01');
+    context.of = () => Authority.create(then).contextFor('api.example.com', then);
     expectFailure(await scene.ask('https://api.example.com/', withToken()), 502, 'upstream-tls');
   });
 
@@ -121,32 +119,6 @@ describe('an upstream with bad TLS', () => {
     await scene.start({ raw: (socket) => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi') });
     expectFailure(await scene.ask('https://api.example.com/', withToken()), 502, 'upstream-tls');
   });
-
-  function selfSigned(folder: string): tls.SecureContext {
-    const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
-    const subject = ['-subj', '/CN=api.example.com', '-addext', 'subjectAltName=DNS:api.example.com'];
-    execFileSync(
-      'openssl',
-      [
-        'req',
-        '-x509',
-        '-newkey',
-        'ec',
-        '-pkeyopt',
-        'ec_paramgen_curve:P-256',
-        '-nodes',
-        '-days',
-        '1',
-        '-keyout',
-        key,
-        '-out',
-        cert,
-        ...subject,
-      ],
-      { stdio: 'ignore' },
-    );
-    return tls.createSecureContext({ key: readFileSync(key), cert: readFileSync(cert) });
-  }
 });
 
 describe('an upstream that breaks off', () => {

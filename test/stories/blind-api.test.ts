@@ -1,7 +1,7 @@
 // Logins that are no header: an OAuth refresh in a form, a token in the path; and what comes back in an answer.
 import type http from 'node:http';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { NODE, Story } from './kz.ts';
+import { NODE, Story, has } from './kz.ts';
 import { answerJson, bodyOf, Upstream } from './upstream.ts';
 
 let story: Story;
@@ -98,7 +98,7 @@ describe('a token in the path', () => {
   });
 });
 
-describe('HTTP in the clear', () => {
+describe.skipIf(!has('curl'))('HTTP in the clear', () => {
   const PROGRAM = `
     const headers = { authorization: 'Bearer ' + process.env.TOKEN };
     const curl = ['-q', '-sS', '-H', 'Authorization: ' + headers.authorization, 'http://plain.example/curl'];

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import type http from 'node:http';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { FIXTURES, NODE, Story, type Ended, type StartOptions } from './kz.ts';
+import { FIXTURES, NODE, Story, type Ended, type StartOptions, has } from './kz.ts';
 import { Running, waitFor } from './processes.ts';
 import { answerJson, bodyOf, Upstream } from './upstream.ts';
 
@@ -51,7 +51,7 @@ function shell(script: string, options: StartOptions = {}): Promise<Ended> {
   return blind(['sh', '-c', script], options);
 }
 
-describe('curl', () => {
+describe.skipIf(!has('curl'))('curl', () => {
   it('sends the value and gets the masked token back', async () => {
     const { stdout, stderr, code } = await shell(
       `echo "$TOKEN"; ${CURL.join(' ')} -H "Authorization: Bearer $TOKEN" https://api.example/user`,
@@ -185,7 +185,7 @@ describe('one Node', () => {
   });
 });
 
-describe('a gigabyte', () => {
+describe.skipIf(!has('curl'))('a gigabyte, with curl', () => {
   const SIZE = 1 << 30;
   const CHUNK = randomBytes(1 << 20);
   const LIMIT_KB = 200 * 1024;

@@ -2,7 +2,7 @@
 // `canary()`, and a story fails when one, or an encoded form of one, turns up anywhere but where the story says that it reveals.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,6 +13,11 @@ export const NODE = process.env.KZ_NODE ?? process.execPath;
 
 export const KZ = fileURLToPath(new URL('../../bin/kz.cjs', import.meta.url));
 export const FIXTURES = fileURLToPath(new URL('../fixtures/', import.meta.url));
+
+/** Is the program where stories look for it? Only Node, git and what every system has may be taken for granted. */
+export function has(program: string): boolean {
+  return ['/usr/local/bin', '/usr/bin', '/bin'].some((folder) => existsSync(join(folder, program)));
+}
 
 export interface Ended {
   readonly stdout: string;
