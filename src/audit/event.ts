@@ -166,5 +166,8 @@ function masked(event: Exchange, remask: Remask): Exchange {
 }
 
 function withHost(event: Exclude<AuditEvent, Exchange>, remask: Remask): AuditEvent {
-  return event.type === 'refused' && event.host !== null ? { ...event, host: remask(event.host) } : event;
+  if (event.type === 'refused' && event.host !== null) return { ...event, host: remask(event.host) };
+  // A scope taken from a value that is a URL names its host, which may be all that the value is.
+  if (event.type === 'run-started') return { ...event, secrets: event.secrets.map((each) => ({ ...each, scope: each.scope.map(remask) })) };
+  return event;
 }

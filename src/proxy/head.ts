@@ -47,11 +47,7 @@ export function requestHead(raw: RawFields): RequestHead {
     wantsTrailers: false,
     trailer: undefined,
   };
-  forEachField(raw, (name, lower, value) => {
-    const read = REQUEST_FIELDS.get(lower);
-    if (read?.(head, value, name) !== 'done') head.fields.push(name, value);
-  });
-  return head;
+  return filled(head, raw, REQUEST_FIELDS);
 }
 
 export interface ResponseHead {
@@ -74,11 +70,7 @@ export function responseHead(raw: RawFields): ResponseHead {
     trailer: undefined,
     isCoded: false,
   };
-  forEachField(raw, (name, lower, value) => {
-    const read = RESPONSE_FIELDS.get(lower);
-    if (read?.(head, value, name) !== 'done') head.fields.push(name, value);
-  });
-  return head;
+  return filled(head, raw, RESPONSE_FIELDS);
 }
 
 /** `done`: the field does not go on as it is. */
@@ -204,6 +196,13 @@ const RESPONSE_FIELDS: ReadonlyMap<string, Read<ResponseHead>> = new Map<string,
     },
   ],
 ]);
+
+function filled<Head extends { readonly fields: string[] }>(head: Head, raw: RawFields, readers: ReadonlyMap<string, Read<Head>>): Head {
+  forEachField(raw, (name, lower, value) => {
+    if (readers.get(lower)?.(head, value, name) !== 'done') head.fields.push(name, value);
+  });
+  return head;
+}
 
 /** Every field that is not for one connection only. */
 function forEachField(raw: RawFields, visit: (name: string, lower: string, value: string) => void): void {

@@ -58,3 +58,21 @@ describe('the line of an event', () => {
     for (const event of events) expect(eventLine(event, remask)).not.toContain('CANARY');
   });
 });
+
+it('remasks the scope of a secret whose value is the host of a URL', () => {
+  const canary = 'canary-0123456789ab';
+  const started: AuditEvent = {
+    type: 'run-started',
+    schema_version: 1,
+    time: '2026-11-21T00:00:00.000Z',
+    run: 'a',
+    pid: 1,
+    version: '0.1.0',
+    command: 'sh',
+    config: [],
+    secrets: [{ name: 'A', scope: [canary], scope_from: 'url', exposed: false }],
+    rules: 0,
+  };
+  const line = eventLine(started, (text) => text.replaceAll(canary, '[A]'));
+  expect(JSON.parse(line)).toMatchObject({ secrets: [{ name: 'A', scope: ['[A]'] }] });
+});
