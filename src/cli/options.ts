@@ -4,7 +4,7 @@ import { loadConfig, type Config } from '../config/load.ts';
 import { userDirectory } from '../config/find.ts';
 import { parseDuration } from '../core/duration.ts';
 import { KzError } from '../core/errors.ts';
-import type { Access } from '../providers/resolve.ts';
+import { Access } from '../providers/resolve.ts';
 import type { ProviderContext } from '../providers/provider.ts';
 import { Signals } from '../run/signals.ts';
 import { interruptible } from './exit.ts';
@@ -62,7 +62,7 @@ export interface Opened {
 export async function openConfig(flags: ConfigFlags): Promise<Opened> {
   useVoice(flags);
   const config = await loadConfig({ explicit: flags.config, environment: flags.env, env: process.env, cwd: process.cwd() });
-  return { config, access: { options: config.providers, context: providerContext() } };
+  return { config, access: new Access(config.providers, providerContext()) };
 }
 
 export function providerContext(): ProviderContext {

@@ -4,7 +4,7 @@ import { valueProblems } from '../config/value.ts';
 import { KzError } from '../core/errors.ts';
 import { Secret } from '../core/secret.ts';
 import type { Provider } from '../providers/provider.ts';
-import { openProvider, type Access } from '../providers/resolve.ts';
+import type { Access } from '../providers/resolve.ts';
 import { refOf, undeclared } from '../providers/secrets.ts';
 import { PROVIDERS } from '../providers/table.ts';
 import { ask } from './prompt.ts';
@@ -30,7 +30,7 @@ export function declarationOf(name: string, config: Config): Declaration {
 /** Throws `provider-read-only` when this secret cannot be written through kz. */
 export async function openForWriting(declaration: Declaration, access: Access): Promise<WritableProvider> {
   const { name, provider: providerName, ref } = declaration;
-  const provider = await openProvider(providerName, access);
+  const provider = await access.open(providerName);
   if (!isWritable(provider)) {
     throw new KzError('provider-read-only', `${name} comes from ${providerName} ${ref}, which kz cannot write`, {
       hint: `change it at its source (${PROVIDERS[providerName].summary})`,

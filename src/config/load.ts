@@ -284,9 +284,21 @@ function mergeProviders(weaker: ProviderOptions, stronger: ProviderOptions, abso
     merged.age = { ...weaker.age, ...stronger.age, ...(identity === undefined ? {} : { identity: absolute(identity) }) };
   }
   if (stronger.keychain !== undefined) merged.keychain = { ...weaker.keychain, ...stronger.keychain };
-  if (stronger.vault !== undefined) merged.vault = { ...weaker.vault, ...stronger.vault };
+  if (stronger.vault !== undefined) merged.vault = { ...weaker.vault, ...absoluteVault(stronger.vault, absolute) };
   if (stronger.aws !== undefined) merged.aws = { ...weaker.aws, ...stronger.aws };
+  if (stronger.gcp !== undefined) merged.gcp = { ...weaker.gcp, ...stronger.gcp };
+  if (stronger['1password'] !== undefined) merged['1password'] = { ...weaker['1password'], ...stronger['1password'] };
   return merged;
+}
+
+type VaultOptions = NonNullable<ProviderOptions['vault']>;
+
+function absoluteVault(vault: VaultOptions, absolute: (path: string) => string): VaultOptions {
+  const paths = (['ca', 'token_file', 'secret_id_file', 'jwt_file'] as const).flatMap((key) => {
+    const path = vault[key];
+    return path === undefined ? [] : [[key, absolute(path)] as const];
+  });
+  return { ...vault, ...Object.fromEntries(paths) };
 }
 
 function absoluteBlind(blind: BlindEntry, absolute: (path: string) => string): BlindEntry {

@@ -23,6 +23,7 @@ const SECRET = {
   expose: 'blind mode: true gives the program the real value',
   refresh: 'how often to read the value again: `15m`',
   on_rotate: 'what happens to the program when the value changes: `restart`, `none`, `signal:HUP`',
+  check: 'a request that proves that the value still works: `GET https://api.example.com/user`, sent by `kz doctor --live`',
 } as const;
 
 const DOCUMENT = {
@@ -52,10 +53,30 @@ export const DESCRIPTIONS = {
   },
   exec: { command: 'the program and its first arguments; the words of the ref follow' },
   keychain: { service: 'the service of a ref without a slash (default: keyzero)' },
-  aws: { region: 'AWS region', profile: 'profile of the shared AWS configuration' },
-  vault: { address: 'address of the server', namespace: 'namespace' },
+  aws: {
+    region: 'AWS region (default: $AWS_REGION, then the profile’s)',
+    profile: 'profile of the shared AWS configuration',
+    endpoint: 'address to ask instead of AWS’s own',
+  },
+  vault: {
+    address: 'address of the server (default: $VAULT_ADDR)',
+    namespace: 'namespace (default: $VAULT_NAMESPACE)',
+    ca: 'PEM file with the authorities that the server’s certificate may have (default: $VAULT_CACERT, then the system’s)',
+    auth: 'how kz logs in (default: token)',
+    mount: 'where the auth method is mounted (default: its own name)',
+    role: 'the role to log in as (kubernetes, jwt, aws)',
+    token_file: 'token: the file that holds it (default: $VAULT_TOKEN, then ~/.vault-token)',
+    role_id: 'approle: the role id',
+    role_id_env: 'approle: the variable that holds the role id (default: VAULT_ROLE_ID)',
+    secret_id_env: 'approle: the variable that holds the secret id (default: VAULT_SECRET_ID)',
+    secret_id_file: 'approle: the file that holds the secret id',
+    jwt_env: 'jwt: the variable that holds the token',
+    jwt_file: 'jwt, kubernetes: the file that holds the token (kubernetes: default that of the pod’s service account)',
+    audience: 'jwt: ask the CI system for a token for this audience',
+    server_id: 'aws: the value of X-Vault-AWS-IAM-Server-ID',
+  },
   '1password': { account: 'account shorthand or id' },
-  gcp: { project: 'project of a ref that names none' },
+  gcp: { project: 'project of a ref that names none', endpoint: 'address to ask instead of Google’s own' },
   keyzero: { url: 'address of the kz server' },
   blind: {
     upstream_ca: 'PEM file with certificate authorities that servers may have, beside the system’s',

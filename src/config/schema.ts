@@ -13,6 +13,10 @@ const CHOICES = [...PROVIDER_NAMES, ...ALIAS_NAMES] as [ProviderName | ProviderA
 
 const VALUE_TYPES = ['url', 'pem', 'json', 'email', 'uuid', 'int', 'base64'] as const;
 
+/** Also what `kz run --on-rotate` takes. */
+export const ON_ROTATE = /^(restart|none|signal:(HUP|INT|TERM|QUIT|USR1|USR2))$/;
+const CHECK = /^(GET|HEAD|POST) https?:\/\/[^\s#]+$/;
+
 const text = z.string().check(z.minLength(1));
 const anyText = z.string();
 const texts = z.array(text);
@@ -45,7 +49,8 @@ const secretSchema = z.strictObject({
   shape: z.optional(z.enum(['exact', 'plain'])),
   expose: optionalFlag,
   refresh: z.optional(anyText.check(z.refine((value) => parseDuration(value) !== undefined, 'is not a duration such as 30s, 15m or 2h'))),
-  on_rotate: z.optional(anyText.check(z.regex(/^(restart|none|signal:(HUP|INT|TERM|QUIT|USR1|USR2))$/))),
+  on_rotate: z.optional(anyText.check(z.regex(ON_ROTATE, 'is none of restart, none, signal:HUP (INT, TERM, QUIT, USR1, USR2)'))),
+  check: z.optional(anyText.check(z.regex(CHECK, 'is not a method and an address such as GET https://api.example.com/user'))),
 });
 
 export type SecretEntry = z.infer<typeof secretSchema>;
@@ -77,6 +82,8 @@ export const fileSchema = z.strictObject({
 export type ProviderOptions = z.infer<ReturnType<typeof providers>>;
 export type BlindEntry = z.infer<ReturnType<typeof blind>>;
 
+const optionalUrl = z.optional(z.lazy(() => z.url()));
+
 function providers() {
   const ageRecipients = z.array(anyText.check(z.regex(/^age1[0-9a-z]+$/)));
   return z.strictObject({
@@ -86,11 +93,32 @@ function providers() {
     keychain: z.optional(z.strictObject({ service: optionalText })),
     env: z.optional(z.strictObject({})),
     file: z.optional(z.strictObject({})),
-    aws: z.optional(z.strictObject({ region: optionalText, profile: optionalText })),
-    vault: z.optional(z.strictObject({ address: z.optional(z.url()), namespace: optionalText })),
+    aws: z.optional(z.strictObject({ region: optionalText, profile: optionalText, endpoint: optionalUrl })),
+    vault: z.optional(z.lazy(vault)),
     '1password': z.optional(z.strictObject({ account: optionalText })),
-    gcp: z.optional(z.strictObject({ project: optionalText })),
-    keyzero: z.optional(z.strictObject({ url: z.optional(z.url()) })),
+    gcp: z.optional(z.strictObject({ project: optionalText, endpoint: optionalUrl })),
+    keyzero: z.optional(z.strictObject({ url: optionalUrl })),
+  });
+}
+
+/** Nothing here is a secret: where one is needed, the option names the variable or the file that holds it. */
+function vault() {
+  return z.strictObject({
+    address: optionalUrl,
+    namespace: optionalText,
+    ca: optionalText,
+    auth: z.optional(z.enum(['token', 'approle', 'kubernetes', 'jwt', 'aws'])),
+    mount: optionalText,
+    role: optionalText,
+    token_file: optionalText,
+    role_id: optionalText,
+    role_id_env: optionalText,
+    secret_id_env: optionalText,
+    secret_id_file: optionalText,
+    jwt_env: optionalText,
+    jwt_file: optionalText,
+    audience: optionalText,
+    server_id: optionalText,
   });
 }
 

@@ -23,6 +23,7 @@ const EXIT_STATUS = {
   'provider-failed': 1,
   'provider-timeout': 1,
   'provider-read-only': 1,
+  'lease-ended': 1,
   'write-failed': 1,
   'no-terminal': 1,
   cancelled: 130,

@@ -16,9 +16,30 @@ export interface Answer {
   readonly tookMs: number;
 }
 
-export interface Access {
+/** The providers of one command or one run, each opened once. */
+export class Access {
   readonly options: ProviderOptions;
   readonly context: ProviderContext;
+  readonly #opened = new Map<ProviderName, Promise<Provider>>();
+
+  constructor(options: ProviderOptions, context: ProviderContext) {
+    this.options = options;
+    this.context = context;
+  }
+
+  /** Throws `provider-not-built` for a provider that this version only knows by name. */
+  open(name: ProviderName): Promise<Provider> {
+    const opened = this.#opened.get(name) ?? openProvider(name, this);
+    this.#opened.set(name, opened);
+    return opened;
+  }
+
+  /** Gives back what would outlive kz. Failures are not told: what is not given back ends by itself. */
+  async close(signal: AbortSignal): Promise<void> {
+    const providers = await Promise.allSettled(this.#opened.values());
+    this.#opened.clear();
+    await Promise.allSettled(providers.map(async (opened) => (opened.status === 'fulfilled' ? opened.value.close?.(signal) : undefined)));
+  }
 }
 
 /** One answer per lookup, in the same order. Never throws for a provider's failure: each of its refs gets the error. */
@@ -44,8 +65,7 @@ export async function resolveRefs(lookups: readonly Lookup[], access: Access, si
   });
 }
 
-/** Throws `provider-not-built` for a provider that this version only knows by name. */
-export async function openProvider(name: ProviderName, access: Access): Promise<Provider> {
+async function openProvider(name: ProviderName, { options, context }: Access): Promise<Provider> {
   const row = PROVIDERS[name];
   if (row.open === undefined) {
     const built = Object.entries(PROVIDERS).flatMap(([other, { open }]) => (open === undefined ? [] : [other]));
@@ -53,7 +73,7 @@ export async function openProvider(name: ProviderName, access: Access): Promise<
       hint: `use one of ${built.join(', ')}`,
     });
   }
-  return row.open(access.options, access.context);
+  return row.open(options, context);
 }
 
 function groupByProvider(lookups: readonly Lookup[]): Map<ProviderName, Map<string, Ref>> {
@@ -72,7 +92,7 @@ function refKey(provider: ProviderName, ref: Ref): string {
 
 async function askProvider(name: ProviderName, refs: readonly Ref[], access: Access, signal: AbortSignal): Promise<readonly Outcome[]> {
   try {
-    const provider = await openProvider(name, access);
+    const provider = await access.open(name);
     return await orAborted(provider.get(refs, signal), signal);
   } catch (error) {
     return refs.map(() => failure(providerError(name, error, signal)));
@@ -80,7 +100,8 @@ async function askProvider(name: ProviderName, refs: readonly Ref[], access: Acc
 }
 
 function providerError(name: ProviderName, error: unknown, signal: AbortSignal): KzError {
-  if (signal.aborted) {
+  const isTold = error instanceof KzError && error.code === 'provider-timeout';
+  if (signal.aborted && !isTold) {
     return new KzError('provider-timeout', `provider ${name} did not answer in time`, {
       hint: 'allow more with --timeout 60s',
       cause: error,
@@ -89,12 +110,17 @@ function providerError(name: ProviderName, error: unknown, signal: AbortSignal):
   return error instanceof KzError ? error : new KzError('provider-failed', `provider ${name} failed`, { cause: error });
 }
 
+/** After an abort, so long for the provider to say what it was waiting for. */
+const LAST_WORDS_MS = 50;
+
 /** A provider that does not listen to the signal must not hold the others up. */
 async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   signal.throwIfAborted();
   return new Promise<T>((resolve, reject) => {
     const onAbort = (): void => {
-      reject(new Error('aborted', { cause: signal.reason }));
+      setTimeout(() => {
+        reject(new Error('aborted', { cause: signal.reason }));
+      }, LAST_WORDS_MS);
     };
     signal.addEventListener('abort', onAbort, { once: true });
     work.then(resolve, reject).finally(() => {

@@ -1,9 +1,9 @@
 import { expect, it } from 'vitest';
 import { PROVIDER_NAMES } from '../../src/config/provider-names.ts';
-import { openProvider, resolveRefs, type Access } from '../../src/providers/resolve.ts';
+import { Access, resolveRefs } from '../../src/providers/resolve.ts';
 import { PROVIDERS } from '../../src/providers/table.ts';
 
-const access = (env: Record<string, string>): Access => ({ options: {}, context: { env, userDirectory: '/nonexistent/kz' } });
+const access = (env: Record<string, string>): Access => new Access({}, { env, userDirectory: '/nonexistent/kz' });
 const ref = (text: string) => ({ text, directory: '/' });
 
 it('answers in the order of the questions, also for one that is asked twice', async () => {
@@ -32,8 +32,7 @@ it('gives up on a provider that hangs, and keeps what the others said', async ()
 
 it('opens every built provider without doing anything yet', async () => {
   for (const name of PROVIDER_NAMES) {
-    if (PROVIDERS[name].open === undefined)
-      await expect(openProvider(name, access({}))).rejects.toMatchObject({ code: 'provider-not-built' });
-    else expect(await openProvider(name, { options: { exec: { command: ['x'] } }, context: access({}).context })).toHaveProperty('get');
+    if (PROVIDERS[name].open === undefined) await expect(access({}).open(name)).rejects.toMatchObject({ code: 'provider-not-built' });
+    else expect(await new Access({ exec: { command: ['x'] } }, access({}).context).open(name)).toHaveProperty('get');
   }
 });

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { loadConfig } from '../../src/config/load.ts';
 import type { KzError } from '../../src/core/errors.ts';
+import { Access } from '../../src/providers/resolve.ts';
 import { resolveSecrets } from '../../src/providers/secrets.ts';
 
 let folder: string;
@@ -37,7 +38,7 @@ async function outcomes(text: string, env: Record<string, string>, only?: string
   writeFileSync(join(folder, '.keyzero.toml'), text.includes('[') && text.trimStart().startsWith('[') ? text : `[secrets]\n${text}`);
   const config = await loadConfig({ env: { HOME: folder, ...env }, cwd: folder });
   const context = { env, userDirectory: join(folder, '.config/keyzero') };
-  const { secrets } = await resolveSecrets(config, { only }, { options: config.providers, context }, AbortSignal.timeout(10_000));
+  const { secrets } = await resolveSecrets(config, { only }, new Access(config.providers, context), AbortSignal.timeout(10_000));
   return secrets;
 }
 

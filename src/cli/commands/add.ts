@@ -7,7 +7,7 @@ import { nameProblem, typedName } from '../../config/variable-name.ts';
 import type { EntryValue } from '../../config/edit.ts';
 import { KzError } from '../../core/errors.ts';
 import { suggest } from '../../core/suggest.ts';
-import { openProvider } from '../../providers/resolve.ts';
+import { Access } from '../../providers/resolve.ts';
 import { PROVIDERS } from '../../providers/table.ts';
 import { readConfig, writeConfig } from '../config-file.ts';
 import { listArgument, providerContext, useVoice, withConfigFlags, type ConfigFlags } from '../options.ts';
@@ -111,7 +111,7 @@ async function tellNext(name: string, provider: ProviderName, flags: AddFlags): 
     warn(`provider ${JSON.stringify(provider)} is not built yet; its secrets cannot be resolved`);
     return;
   }
-  const opened = await openProvider(provider, { options: {}, context: providerContext() });
+  const opened = await new Access({}, providerContext()).open(provider);
   const environment = flags.env === undefined ? '' : ` --env ${flags.env}`;
   notice(
     opened.put === undefined ? `to see whether it is there: kz status${environment}` : `to store its value: kz put ${name}${environment}`,

@@ -3,7 +3,6 @@ import type { Command } from 'commander';
 import type { Declaration } from '../../config/load.ts';
 import { KzError } from '../../core/errors.ts';
 import type { Provider } from '../../providers/provider.ts';
-import { openProvider } from '../../providers/resolve.ts';
 import { refOf } from '../../providers/secrets.ts';
 import { readConfig, writeConfig } from '../config-file.ts';
 import { openConfig, withConfigFlags, withDeadline, withTimeoutFlag, type ConfigFlags } from '../options.ts';
@@ -28,7 +27,7 @@ export function defineRemove(command: Command): void {
 async function remove(name: string, flags: RemoveFlags): Promise<void> {
   const { config, access } = await openConfig(flags);
   const declaration = declarationOf(name, config);
-  const provider = await openProvider(declaration.provider, access);
+  const provider = await access.open(declaration.provider);
   if (provider.remove === undefined && flags.entry !== true) throw readOnly(declaration);
   // Before anything is removed: an entry that cannot be edited must not be left without its value.
   const withoutEntry = flags.entry === true ? await editedConfig(declaration) : undefined;

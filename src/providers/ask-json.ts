@@ -1,0 +1,151 @@
+// One JSON request over HTTP(S), as providers ask their servers: with authorities of their own, a limit on what is read, and patience with
+// servers that are busy. Follows no redirects, keeps no cookies, and never puts anything of an answer's body into an error.
+import { request as httpRequest, Agent as HttpAgent, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
+import { request as httpsRequest, Agent as HttpsAgent } from 'node:https';
+import { setTimeout as wait } from 'node:timers/promises';
+import { KzError, systemCode } from '../core/errors.ts';
+
+export interface JsonRequest {
+  readonly method: 'GET' | 'HEAD' | 'LIST' | 'POST' | 'PUT' | 'DELETE';
+  readonly url: URL;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Sent as JSON. */
+  readonly body?: unknown;
+}
+
+export interface JsonAnswer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  /** Undefined when the body is empty or no JSON. */
+  readonly body: unknown;
+}
+
+export interface JsonServerOptions {
+  /** Who is asked, as errors name it: `vault at https://vault.internal:8200`. */
+  readonly who: string;
+  /** PEM; left out: what Node trusts. */
+  readonly ca?: readonly string[] | undefined;
+  /** Should the same request be sent again later? Default: 429, 502, 504, and 503 that names a time. */
+  readonly isBusy?: (answer: JsonAnswer) => boolean;
+}
+
+/** In bytes. No secret is that long. */
+const LARGEST_ANSWER = 4_194_304;
+const MOST_SOCKETS = 16;
+const FIRST_DELAY_MS = 100;
+const LONGEST_DELAY_MS = 5000;
+
+/** Connections are kept between requests; `close` ends them. */
+export class JsonServer {
+  readonly #options: JsonServerOptions;
+  readonly #http = new HttpAgent({ keepAlive: true, maxSockets: MOST_SOCKETS });
+  readonly #https: HttpsAgent;
+
+  constructor(options: JsonServerOptions) {
+    this.#options = options;
+    const trust = options.ca === undefined ? {} : { ca: [...options.ca] };
+    this.#https = new HttpsAgent({ keepAlive: true, maxSockets: MOST_SOCKETS, ...trust });
+  }
+
+  /**
+   * Any status is an answer. A busy server is asked again, after what its Retry-After says or a delay that doubles, until the signal aborts;
+   * a broken connection likewise, when asking twice does no harm. Throws `provider-unavailable` (DNS, TCP, TLS), `provider-failed`, or
+   * `provider-timeout` that says what the server said last.
+   */
+  async ask(request: JsonRequest, signal: AbortSignal): Promise<JsonAnswer> {
+    const { who, isBusy = looksBusy } = this.#options;
+    for (let attempt = 0; ; attempt++) {
+      const answer = await this.#askOnce(request, attempt, signal);
+      if (answer !== undefined && !isBusy(answer)) return answer;
+      const said = answer === undefined ? 'breaks every connection' : `keeps answering ${String(answer.status)}`;
+      await pause(delayMs(answer, attempt), signal, `${who} ${said}`);
+    }
+  }
+
+  close(): void {
+    this.#http.destroy();
+    this.#https.destroy();
+  }
+
+  /** Undefined when the connection broke and the request may be sent again. */
+  async #askOnce(request: JsonRequest, attempt: number, signal: AbortSignal): Promise<JsonAnswer | undefined> {
+    try {
+      return await this.#send(request, signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      const isBroken = ['ECONNRESET', 'EPIPE'].includes(systemCode(error) ?? '');
+      if (isBroken && attempt < 3 && ['GET', 'HEAD', 'LIST'].includes(request.method)) return undefined;
+      throw error instanceof KzError ? error : unreachable(this.#options.who, request.url, error);
+    }
+  }
+
+  #send({ method, url, headers, body }: JsonRequest, signal: AbortSignal): Promise<JsonAnswer> {
+    const text = body === undefined ? undefined : JSON.stringify(body);
+    const about = text === undefined ? {} : { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(text)) };
+    const options = { method, headers: { accept: 'application/json', 'user-agent': 'kz', ...about, ...headers }, signal };
+    return new Promise((resolve, reject) => {
+      const isTls = url.protocol === 'https:';
+      const send = isTls ? httpsRequest : httpRequest;
+      const request = send(url, { ...options, agent: isTls ? this.#https : this.#http }, (response) => {
+        read(response, this.#options.who).then(resolve, reject);
+      });
+      request.once('error', reject);
+      request.end(text);
+    });
+  }
+}
+
+async function read(response: IncomingMessage, who: string): Promise<JsonAnswer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > LARGEST_ANSWER) throw new KzError('provider-failed', `the answer of ${who} is longer than 4 MiB`);
+    chunks.push(chunk);
+  }
+  return { status: response.statusCode ?? 0, headers: response.headers, body: parse(Buffer.concat(chunks).toString()) };
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function looksBusy({ status, headers }: JsonAnswer): boolean {
+  return status === 429 || status === 502 || status === 504 || (status === 503 && headers['retry-after'] !== undefined);
+}
+
+/** RFC 9110, section 10.2.3: seconds or a date. */
+function delayMs(answer: JsonAnswer | undefined, attempt: number): number {
+  const asked = answer?.headers['retry-after'];
+  const seconds = Number(asked);
+  if (asked !== undefined && Number.isFinite(seconds)) return Math.max(0, seconds * 1000);
+  const date = asked === undefined ? NaN : Date.parse(asked);
+  if (!Number.isNaN(date)) return Math.max(0, date - Date.now());
+  return Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** attempt) * (0.5 + Math.random() / 2);
+}
+
+async function pause(ms: number, signal: AbortSignal, because: string): Promise<void> {
+  try {
+    await wait(Math.min(ms, 86_400_000), undefined, { signal });
+  } catch (cause) {
+    throw new KzError('provider-timeout', `${because}, until kz’s time was over`, { hint: 'allow more with --timeout 60s', cause });
+  }
+}
+
+const TLS_CODE = /^(?:CERT_|ERR_TLS_|ERR_SSL_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|HOSTNAME_MISMATCH|INVALID_CA|EPROTO$)/;
+
+function unreachable(who: string, url: URL, cause: unknown): KzError {
+  const code = systemCode(cause) ?? 'unknown error';
+  const unavailable = (problem: string, hint?: string): KzError =>
+    new KzError('provider-unavailable', `cannot reach ${who}: ${problem}`, { hint, cause });
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return unavailable(`no such host ${JSON.stringify(url.hostname)} (${code})`);
+  if (code === 'ECONNREFUSED') return unavailable('nothing listens there (ECONNREFUSED)');
+  if (TLS_CODE.test(code)) {
+    return unavailable(`its TLS certificate or handshake was refused (${code})`, 'name the authority that signed it, or check the address');
+  }
+  return unavailable(code);
+}
