@@ -8,8 +8,15 @@ import { join } from 'node:path';
 import { build } from 'esbuild';
 import { cacheFile } from '../bin/load.cjs';
 
-/** Loaded by `import()` somewhere in src/. Kept out of kz.cjs so that a start does not read them. */
-const LAZY = ['age-encryption', 'fzstd', 'toml-eslint-parser', 'yaml'];
+/** Loaded by `import()` somewhere in src/. Kept out of kz.cjs so that a start does not read them: name of the file in dist/ → where it is. */
+const LAZY = {
+  'age-encryption': 'age-encryption',
+  fzstd: 'fzstd',
+  'toml-eslint-parser': 'toml-eslint-parser',
+  yaml: 'yaml',
+  'aws-sdk': 'src/providers/aws-sdk.ts',
+  'google-sdk': 'src/providers/google-sdk.ts',
+};
 
 /** Stands in for src/cli/commands.ts in run.cjs. */
 const RUN_COMMANDS = 'commands-of-run';
@@ -40,7 +47,11 @@ const common = {
 const lazyLibraries = {
   name: 'lazy-libraries',
   setup(setup) {
-    setup.onResolve({ filter: new RegExp(`^(${LAZY.join('|')})$`) }, ({ path }) => ({ path: `../dist/${path}.cjs`, external: true }));
+    const name = /^(?:\.\/)?(.+?)(?:\.ts)?$/;
+    setup.onResolve({ filter: new RegExp(`^(${Object.keys(LAZY).join('|')}|\\./.*-sdk\\.ts)$`) }, ({ path }) => ({
+      path: `../dist/${path.replace(name, '$1')}.cjs`,
+      external: true,
+    }));
   },
 };
 
@@ -84,7 +95,7 @@ const own = await build({ ...program, entryPoints: { kz: 'src/cli/main.ts' }, pl
 const run = await build({ ...program, entryPoints: { run: 'src/cli/main.ts' }, plugins: [lazyLibraries, onlyRun] });
 const preload = { ...common, target: 'node18', entryPoints: { preload: 'src/preload/route.ts' } };
 await build(preload);
-const libraries = await build({ ...common, entryPoints: Object.fromEntries(LAZY.map((name) => [name, name])) });
+const libraries = await build({ ...common, entryPoints: LAZY });
 await writeFile(join(NEXT, 'THIRD-PARTY-LICENSES.txt'), await licenses([own, run, libraries]));
 const previous = `${NEXT}-previous`;
 await rename('dist', previous).catch(() => undefined);
