@@ -32,7 +32,7 @@ export interface SecretScope {
 
 export const PROTOCOLS = ['http/1.1', 'h2', 'websocket', 'raw'] as const;
 export const DECISIONS = ['allowed', 'blocked'] as const;
-export const LEFT_REASONS = ['host', 'slot', 'encoding'] as const;
+export const LEFT_REASONS = ['host', 'slot', 'encoding', 'expired'] as const;
 
 /** Why an exchange was allowed or blocked. `other` is never written: it stands for what a newer kz wrote. */
 export const EXCHANGE_WHYS = [
@@ -119,6 +119,19 @@ export interface Refused {
   readonly port: number | null;
 }
 
+export const ROTATION_RESULTS = ['adopted', 'kept', 'failing', 'working', 'ending', 'expired', 'other'] as const;
+
+/** What became of secrets that were read again while the program ran. */
+export interface Rotation {
+  readonly type: 'rotation';
+  readonly time: string;
+  readonly names: readonly string[];
+  /** `adopted`: the next request carries the new value; `kept`: there is a new one that is not used; `failing`: it cannot be read. */
+  readonly result: (typeof ROTATION_RESULTS)[number];
+  /** For a person; null when there is nothing to say. */
+  readonly why: string | null;
+}
+
 export interface RunEnded {
   readonly type: 'run-ended';
   readonly time: string;
@@ -128,7 +141,7 @@ export interface RunEnded {
   readonly lost: number;
 }
 
-export type AuditEvent = RunStarted | Exchange | Refused | RunEnded;
+export type AuditEvent = RunStarted | Exchange | Refused | Rotation | RunEnded;
 
 /** In characters. */
 const LONGEST_PATH = 2048;
@@ -167,6 +180,7 @@ function masked(event: Exchange, remask: Remask): Exchange {
 
 function withHost(event: Exclude<AuditEvent, Exchange>, remask: Remask): AuditEvent {
   if (event.type === 'refused' && event.host !== null) return { ...event, host: remask(event.host) };
+  if (event.type === 'rotation' && event.why !== null) return { ...event, why: remask(event.why) };
   // A scope taken from a value that is a URL names its host, which may be all that the value is.
   if (event.type === 'run-started') return { ...event, secrets: event.secrets.map((each) => ({ ...each, scope: each.scope.map(remask) })) };
   return event;

@@ -10,6 +10,7 @@ import {
   LEFT_REASONS,
   PROTOCOLS,
   REFUSED_WHYS,
+  ROTATION_RESULTS,
   type AuditEvent,
   type RunStarted,
 } from './event.ts';
@@ -130,6 +131,14 @@ const refused = z.object({
   port: nullableNumber,
 });
 
+const rotation = z.object({
+  type: z.literal('rotation'),
+  time: text,
+  names: z.array(text),
+  result: z.catch(z.enum(ROTATION_RESULTS), 'other'),
+  why: z.nullable(text),
+});
+
 const runEnded = z.object({ type: z.literal('run-ended'), time: text, status: text, lost: z.number() });
 
-const eventSchema: z.ZodMiniType<AuditEvent> = z.discriminatedUnion('type', [runStarted, exchange, refused, runEnded]);
+const eventSchema: z.ZodMiniType<AuditEvent> = z.discriminatedUnion('type', [runStarted, exchange, refused, rotation, runEnded]);

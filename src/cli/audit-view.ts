@@ -1,6 +1,16 @@
 // The events of a run in words: one line each, what to do about it below, and a summary. Whatever a child or a server chose (hosts, paths,
 // names of headers) is shown through `printable`.
-import type { AuditEvent, Exchange, ExchangeError, ExchangeWhy, LeftToken, Refused, RefusedWhy, RunStarted } from '../audit/event.ts';
+import type {
+  AuditEvent,
+  Exchange,
+  ExchangeError,
+  ExchangeWhy,
+  LeftToken,
+  Refused,
+  RefusedWhy,
+  Rotation,
+  RunStarted,
+} from '../audit/event.ts';
 import type { RunState } from '../audit/runs.ts';
 import { printable } from './ui.ts';
 
@@ -52,6 +62,8 @@ export class AuditView {
       case 'refused':
         this.#refused++;
         return this.#refusal(event);
+      case 'rotation':
+        return [rotation(event, this.#options.targetWidth)];
       case 'run-ended':
         this.#ended = event.status;
         this.#lost = event.lost;
@@ -135,6 +147,20 @@ function row([time = '', status = '', method = '', where = '', note = '']: reado
   return [time, status.padEnd(7), printable(method).padEnd(6), where.padEnd(width), printable(note)].join('  ').trimEnd();
 }
 
+function rotation({ time, result, names, why }: Rotation, width: number): string {
+  return row([clock(time), result, '-', printable(names.join(', ')), why ?? ROTATED[result]], width);
+}
+
+const ROTATED: Readonly<Record<Rotation['result'], string>> = {
+  adopted: 'a new value, from the next request on',
+  kept: 'the old value stays',
+  failing: 'cannot be read again',
+  working: 'can be read again',
+  ending: 'its lease cannot be renewed',
+  expired: 'its lease is over: not swapped any more',
+  other: '',
+};
+
 function configs({ config }: RunStarted): string {
   return config.length === 0 ? '' : `, ${config.map(printable).join(', ')}`;
 }
@@ -217,6 +243,7 @@ const LEFT: Readonly<Record<LeftToken['reason'], string>> = {
   host: 'the host is outside its scope',
   slot: 'not one of its places',
   encoding: 'the encoding of the body is in the way',
+  expired: 'its lease is over, and its provider gives no new value',
 };
 
 const UNENDED: Readonly<Record<RunState, string>> = {

@@ -21,6 +21,8 @@ export interface Minted {
   /** For the child: a token, or a URL that holds one or more. */
   readonly text: string;
   readonly parts: readonly MintedPart[];
+  /** What of the value is no secret, with a NUL for each part: only a value with the same can take the same tokens. */
+  readonly clear: string;
   /** The credential is made to be in a path (a webhook's URL, a Telegram bot's token): without slots of its own it needs `path`. */
   readonly inPath: boolean;
 }
@@ -33,17 +35,20 @@ export function mint(secret: Secret, shape?: 'exact' | 'plain', random: Random =
   const spots = secretSpots(value);
   const parts: MintedPart[] = [];
   let text = '';
+  let clear = '';
   let end = 0;
   for (const spot of spots) {
     const decoded = percentDecode(value.slice(spot.start, spot.end));
     const token = tokenFor(decoded, shape, random);
     parts.push({ token, secret: new Secret(decoded) });
     text += value.slice(end, spot.start) + percentEncode(token, SAFE_IN_URL);
+    clear += `${value.slice(end, spot.start)}\0`;
     end = spot.end;
   }
-  if (spots.length > 0) return { text: text + value.slice(end), parts, inPath: spots.every(({ inPath }) => inPath) };
+  const rest = value.slice(end);
+  if (spots.length > 0) return { text: text + rest, parts, clear: clear + rest, inPath: spots.every(({ inPath }) => inPath) };
   const token = tokenFor(value, shape, random);
-  return { text: token, parts: [{ token, secret }], inPath: vendorOf(value)?.inPath ?? false };
+  return { text: token, parts: [{ token, secret }], clear: '\0', inPath: vendorOf(value)?.inPath ?? false };
 }
 
 /** What of a value is no secret: whose it is, and the hosts (`host`, `host:port`) that a URL-shaped one names. */

@@ -19,8 +19,8 @@ export interface Sighting {
 }
 
 export interface Left extends Sighting {
-  /** `encoding`: the value cannot be written there. */
-  readonly reason: 'host' | 'slot' | 'encoding';
+  /** `encoding`: the value cannot be written there; `expired`: its lease is over. */
+  readonly reason: 'host' | 'slot' | 'encoding' | 'expired';
 }
 
 const MOST_NOTES = 50;
@@ -151,10 +151,12 @@ export class Swap {
   /** Both questions, and the only place where a value takes a token's. */
   #judge(entry: TokenEntry, spot: Spot, notes: SwapNotes): string | undefined {
     const sighting = { name: entry.name, where: spot.where, slot: spot.slot };
-    const put = this.#inScope.has(entry) && spot.isSlot ? spot.write(entry.secret.reveal()) : undefined;
+    const mayGo = this.#inScope.has(entry) && spot.isSlot && entry.isExpired !== true;
+    const put = mayGo ? spot.write(entry.secret.reveal()) : undefined;
     if (put !== undefined) notes.addSwapped(sighting);
     else if (!this.#inScope.has(entry)) notes.addLeft({ ...sighting, reason: 'host' });
-    else notes.addLeft({ ...sighting, reason: spot.isSlot ? 'encoding' : 'slot' });
+    else if (!spot.isSlot) notes.addLeft({ ...sighting, reason: 'slot' });
+    else notes.addLeft({ ...sighting, reason: entry.isExpired === true ? 'expired' : 'encoding' });
     return put;
   }
 }

@@ -1,6 +1,7 @@
 // The run's masked tokens: which secret each stands for, and where tokens are in a text. Made once per run; a search compiles nothing. Texts
 // are latin1, as node:http gives headers: one character for each byte.
 import { Buffer } from 'node:buffer';
+import type { Secret } from '../core/secret.ts';
 import { MARK, RANDOM_CHARACTERS } from './mint.ts';
 import type { Masked } from './remask.ts';
 import type { Scope } from './scope.ts';
@@ -9,6 +10,14 @@ import type { Slots } from './slot.ts';
 export interface TokenEntry extends Masked {
   readonly scope: Scope;
   readonly slots: Slots;
+  /** The value is over, and there is no new one: the token is not swapped. */
+  readonly isExpired?: boolean;
+}
+
+/** As the table itself has it. */
+interface LiveEntry extends TokenEntry {
+  secret: Secret;
+  isExpired?: boolean;
 }
 
 interface Found {
@@ -30,7 +39,7 @@ export class TokenTable {
   readonly longest: number;
   /** 1 for each byte that is in some token. */
   readonly isInToken = new Uint8Array(256);
-  readonly #byToken: ReadonlyMap<string, TokenEntry>;
+  readonly #byToken: ReadonlyMap<string, LiveEntry>;
   readonly #byCore = new Map<string, TokenEntry>();
   /** Of shape `exact`: nothing in them says that they are tokens. */
   readonly #exact: readonly { readonly entry: TokenEntry; readonly bytes: Buffer }[];
@@ -38,12 +47,13 @@ export class TokenTable {
   readonly #scopes = new Map<string, ReadonlySet<TokenEntry>>();
 
   constructor(entries: readonly TokenEntry[]) {
-    this.entries = entries;
-    this.#byToken = new Map(entries.map((entry) => [entry.token, entry]));
+    const live = entries.map((entry): LiveEntry => ({ ...entry }));
+    this.entries = live;
+    this.#byToken = new Map(live.map((entry) => [entry.token, entry]));
     this.mayBeEscaped = entries.some(({ token }) => !/^[\w.-]*$/.test(token));
     this.longest = Math.max(0, ...entries.map(({ token }) => token.length));
     const exact: TokenEntry[] = [];
-    for (const entry of entries) {
+    for (const entry of live) {
       for (const byte of Buffer.from(entry.token)) this.isInToken[byte] = 1;
       const core = entry.token.slice(-CORE);
       if (core.startsWith(MARK)) this.#byCore.set(core, entry);
@@ -56,6 +66,19 @@ export class TokenTable {
 
   entry(token: string): TokenEntry | undefined {
     return this.#byToken.get(token);
+  }
+
+  /** From now on the token stands for this value. */
+  rotate(token: string, secret: Secret): void {
+    const entry = this.#byToken.get(token);
+    if (entry === undefined) return;
+    entry.secret = secret;
+    entry.isExpired = false;
+  }
+
+  /** The tokens of this secret are not swapped until `rotate` gives it a value again. */
+  expire(name: string): void {
+    for (const entry of this.#byToken.values()) if (entry.name === name) entry.isExpired = true;
   }
 
   /** May the text hold a token? Cheap: asked of every header and every chunk of a body. False is certain. */

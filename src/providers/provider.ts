@@ -22,7 +22,14 @@ export interface Lease {
 
 /** `version` is the provider's word for this state of the value: the same version is the same value. */
 export type Outcome =
-  | { readonly ok: true; readonly secret: Secret; readonly lease?: Lease | undefined; readonly version?: string | undefined }
+  | {
+      readonly ok: true;
+      readonly secret: Secret;
+      readonly lease?: Lease | undefined;
+      readonly version?: string | undefined;
+      /** The text is the JSON of a folder's files: no value by itself, and JSON whatever the folder's name looks like. */
+      readonly isFolder?: true;
+    }
   | { readonly ok: false; readonly error: KzError };
 
 /** What `kz doctor` says about a provider that answered: `token of approle ci, 59 minutes left`. */

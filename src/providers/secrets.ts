@@ -10,7 +10,7 @@ import { Secret } from '../core/secret.ts';
 import { suggest } from '../core/suggest.ts';
 import { decode } from './decode.ts';
 import { namedFormat, parseDocument, selectKey, type Document } from './document.ts';
-import type { Outcome, Ref } from './provider.ts';
+import type { Lease, Outcome, Ref } from './provider.ts';
 import { resolveRefs, type Access, type Answer } from './resolve.ts';
 
 /** Where a secret is declared to come from. */
@@ -28,9 +28,17 @@ interface Common {
 
 /** `absent` is an optional secret that its provider does not have. */
 export type Resolved =
-  | (Common & { readonly state: 'set'; readonly secret: Secret; readonly from: 'provider' | 'default' })
+  | (Common & {
+      readonly state: 'set';
+      readonly secret: Secret;
+      readonly from: 'provider' | 'default';
+      /** Of the provider, when the value ends by itself. */
+      readonly lease?: Lease | undefined;
+    })
   | (Common & { readonly state: 'absent' })
   | (Common & { readonly state: 'failed'; readonly error: KzError });
+
+export type SetSecret = Extract<Resolved, { state: 'set' }>;
 
 export interface Selection {
   /** Only these names; left out: every declared one. */
@@ -103,7 +111,9 @@ async function fromDeclaration(declaration: Declaration, { outcome, tookMs }: An
   const common = { name, source: { provider, ref, origin }, tookMs };
   try {
     const value = await valueOf(declaration, outcome);
-    if (value !== undefined && value !== '') return { ...common, state: 'set', secret: checked(declaration, value), from: 'provider' };
+    if (value !== undefined && value !== '') {
+      return { ...common, state: 'set', secret: checked(declaration, value), from: 'provider', ...leaseOf(outcome) };
+    }
     if (declaration.default !== undefined && declaration.default !== '') {
       return { ...common, state: 'set', secret: checked(declaration, declaration.default), from: 'default' };
     }
@@ -115,11 +125,22 @@ async function fromDeclaration(declaration: Declaration, { outcome, tookMs }: An
   }
 }
 
+function leaseOf(outcome: Outcome): { lease?: Lease } {
+  return outcome.ok && outcome.lease !== undefined ? { lease: outcome.lease } : {};
+}
+
 /** Undefined when the provider says that it has no such value; any other failure stays one, also for an optional secret. */
 async function valueOf(declaration: Declaration, outcome: Outcome): Promise<string | undefined> {
+  if (outcome.ok && outcome.isFolder === true) refuseFolder(declaration);
   if (outcome.ok) return decode(declaration, outcome.secret.reveal());
   if (outcome.error.code !== 'secret-missing') throw outcome.error;
   return undefined;
+}
+
+function refuseFolder({ provider, ref, json_key: key, template }: Declaration): void {
+  if (key !== undefined || template !== undefined) return;
+  const hint = `name a file in it, as \`${ref.replace(/\/+$/, '')}#NAME\`, or use it in [[secrets_from]]`;
+  throw new KzError('ref-invalid', `${provider} ${JSON.stringify(ref)} is a folder`, { hint });
 }
 
 function absent(declaration: Declaration, outcome: Outcome): KzError {
@@ -173,10 +194,11 @@ async function fromDocument(declaration: DocumentDeclaration, { outcome, tookMs 
     }
     const text = outcome.secret.reveal();
     // JSON unless its name says otherwise: guessed to be dotenv, a lone token that ends in `=` would pass for a name, and be printed.
-    const document = await parseDocument(text, namedFormat(fileOf(declaration)) ?? 'json', label);
+    const named = outcome.isFolder === true ? undefined : namedFormat(fileOf(declaration));
+    const document = await parseDocument(text, named ?? 'json', label);
     return chosen(keys, document).map(([name, key]) => {
       const value = selectKey(document, key);
-      return { ...common, name, ...documentValue(name, key, value, label) };
+      return { ...common, name, ...documentValue(name, key, value, label), ...leaseOf(outcome) };
     });
   } catch (error) {
     if (!(error instanceof KzError)) throw error;

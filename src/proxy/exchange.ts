@@ -114,6 +114,7 @@ export class Exchange {
       case 'slot':
         return slot === '' ? '' : `swap = [${[...(entry?.slots.words ?? []), slot].map((word) => JSON.stringify(word)).join(', ')}]`;
       case 'encoding':
+      case 'expired':
         return '';
     }
   }

@@ -10,9 +10,10 @@ import { scopeOf, type Scope } from '../mask/scope.ts';
 import { slotsOf, type Slots } from '../mask/slot.ts';
 import type { TokenEntry } from '../mask/table.ts';
 import type { Rule } from '../policy/rule.ts';
-import type { Resolved } from '../providers/secrets.ts';
+import type { Resolved, SetSecret } from '../providers/secrets.ts';
 
 export interface BlindSecrets {
+  readonly given: readonly Given[];
   /** Name → what the child gets. */
   readonly texts: ReadonlyMap<string, string>;
   /** Those of whom the child gets the value, because the config says so. */
@@ -29,15 +30,13 @@ export interface Notice {
   readonly text: string;
 }
 
-type SetSecret = Extract<Resolved, { state: 'set' }>;
-
 /** Throws one error that holds every secret that cannot be given blindly. */
 export function blindSecrets(config: Config, resolved: readonly Resolved[], rules: readonly Rule[]): BlindSecrets {
   const problems: KzError[] = [];
   const given = resolved.flatMap((each) => {
     if (each.state !== 'set') return [];
     try {
-      return [give(each, config, rules)];
+      return [blindSecret(each, config, rules)];
     } catch (error) {
       if (!(error instanceof KzError)) throw error;
       problems.push(error);
@@ -46,6 +45,7 @@ export function blindSecrets(config: Config, resolved: readonly Resolved[], rule
   });
   if (problems.length > 0) throw KzError.all(problems);
   return {
+    given,
     texts: new Map(given.flatMap(({ guarded: { name }, text }) => (text === undefined ? [] : [[name, text]]))),
     exposed: new Map(given.flatMap(({ guarded: { name, secret }, text }) => (text === undefined ? [[name, secret]] : []))),
     tokens: given.flatMap(({ tokens }) => tokens),
@@ -54,15 +54,19 @@ export function blindSecrets(config: Config, resolved: readonly Resolved[], rule
   };
 }
 
-interface Given {
+/** What one secret is in a blind run. */
+export interface Given {
   readonly guarded: Guarded;
+  /** What of the value is no secret; see `Minted`. */
+  readonly clear: string;
   /** What the child gets; undefined: the value. */
   readonly text?: string;
   readonly tokens: readonly TokenEntry[];
   readonly notices: readonly Notice[];
 }
 
-function give(each: SetSecret, config: Config, rules: readonly Rule[]): Given {
+/** Throws `secret-invalid` for a value that cannot be given blindly. */
+export function blindSecret(each: SetSecret, config: Config, rules: readonly Rule[]): Given {
   const { name, secret } = each;
   const declaration = config.secrets.get(name);
   const named = rules.filter(({ entry, namesHost }) => entry.allow && namesHost);
@@ -71,13 +75,14 @@ function give(each: SetSecret, config: Config, rules: readonly Rule[]): Given {
   const guarded = { name, secret, scope };
   if (declaration?.expose === true) {
     const text = `${name} is exposed: the program gets its real value (expose = true)`;
-    return { guarded, tokens: [], notices: [{ level: 'notice', text }] };
+    return { guarded, clear: '', tokens: [], notices: [{ level: 'notice', text }] };
   }
   const minted = masked(each, declaration);
   const slots = slotsFor(name, declaration?.swap ?? (minted.inPath ? WITH_PATH : undefined));
   const tokens = minted.parts.map((part) => ({ name, ...part, scope, slots }));
   const parts = minted.parts.map((part) => part.secret);
-  return { guarded: { ...guarded, parts }, text: minted.text, tokens, notices: about(name, secret, scope, config) };
+  const { text, clear } = minted;
+  return { guarded: { ...guarded, parts }, clear, text, tokens, notices: about(name, secret, scope, config) };
 }
 
 /** What an otherwise unscoped secret may go to, in words. */

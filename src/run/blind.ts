@@ -6,10 +6,10 @@ import { AuditLog } from '../audit/log.ts';
 import { runsFolder } from '../audit/runs.ts';
 import type { Config } from '../config/load.ts';
 import { formatPlace, type Place } from '../core/errors.ts';
-import { Guard } from '../mask/guard.ts';
-import { Remasker } from '../mask/remask.ts';
-import { TokenTable } from '../mask/table.ts';
+import type { Guard } from '../mask/guard.ts';
 import type { Rule } from '../policy/rule.ts';
+import { Keeper } from '../providers/renew.ts';
+import type { Access } from '../providers/resolve.ts';
 import type { Resolution } from '../providers/secrets.ts';
 import { Authority } from '../proxy/authority.ts';
 import type { Session } from '../proxy/exchange.ts';
@@ -24,11 +24,15 @@ import { privateFolder } from './blind-folder.ts';
 import { linesOfRules, rulesOf } from './blind-rules.ts';
 import { blindSecrets, type BlindSecrets, type Notice } from './blind-secrets.ts';
 import type { ChildEnvironment } from './environment.ts';
+import { LiveSecrets } from './live-secrets.ts';
 import { livingProcesses, withDescendants } from './process-tree.ts';
+import { rotationEvent, rotationNotice } from './rotation-words.ts';
 import { tellStrayErrors } from './stray-errors.ts';
 
 export interface BlindOptions {
   readonly env: NodeJS.ProcessEnv;
+  /** With which the secrets were read, and are read again while the program runs. */
+  readonly access: Access;
   /** Of kz, for the log. */
   readonly version: string;
   /** The program, without its arguments. */
@@ -65,22 +69,24 @@ export async function openBlindRun(config: Config, resolution: Resolution, optio
   try {
     const folder = await privateFolder();
     opened.add(() => rm(folder, { recursive: true, force: true }));
-    const guard = new Guard(secrets.guarded);
-    const log = openLog(config, secrets, { rules, guard, ...options });
+    const live = new LiveSecrets(secrets, config, rules);
+    const { guard } = live;
+    const log = openLog(config, secrets, { rules, live, ...options });
     opened.add((status) => {
       log.write({ type: 'run-ended', time: new Date().toISOString(), status, lost: log.lost });
       return log.close();
     });
-    const upstream = new Upstream({ ca: [...roots.certificates, ...upstreamCa], proxies: new UpstreamProxies(options.env) });
-    opened.add(() => {
-      upstream.destroy();
-    });
+    const upstream = openUpstream([...roots.certificates, ...upstreamCa], options.env, opened);
     const places = await linesOfRules(config);
     const session: Session = {
       rules,
-      table: new TokenTable(secrets.tokens),
-      remasker: new Remasker(secrets.tokens),
-      guard,
+      table: live.table,
+      get remasker() {
+        return live.remasker;
+      },
+      get guard() {
+        return live.guard;
+      },
       authority: Authority.create(),
       upstream,
       audit: (event) => {
@@ -103,11 +109,42 @@ export async function openBlindRun(config: Config, resolution: Resolution, optio
     opened.add(() => {
       clearTimeout(later);
     });
+    keepAlive(config, resolution, { live, log, opened, ...options });
     return { environment, id: log.run, close: (status) => opened.close(status) };
   } catch (error) {
     await opened.close('not started');
     throw error;
   }
+}
+
+function openUpstream(ca: readonly string[], env: NodeJS.ProcessEnv, opened: Opened): Upstream {
+  const upstream = new Upstream({ ca, proxies: new UpstreamProxies(env) });
+  opened.add(() => {
+    upstream.destroy();
+  });
+  return upstream;
+}
+
+const WORDS = { adopted: 'the next request carries the new value', ending: 'the program keeps the old one' };
+
+interface Kept extends Pick<BlindOptions, 'access' | 'tell'> {
+  readonly live: LiveSecrets;
+  readonly log: AuditLog;
+  readonly opened: Opened;
+}
+
+/** The next request carries what a provider has now; the child is not touched. */
+function keepAlive(config: Config, { secrets }: Resolution, { access, tell, live, log, opened }: Kept): void {
+  const keeper = Keeper.start(secrets, {
+    config,
+    access,
+    consumer: live,
+    tell: (event) => {
+      tell(rotationNotice(event, WORDS));
+      log.write(rotationEvent(event));
+    },
+  });
+  opened.add(() => keeper?.close());
 }
 
 type Close = (status: string) => Promise<void> | void;
@@ -168,10 +205,10 @@ function placeText(place: Place | undefined): string | null {
 
 interface LogFacts extends Pick<BlindOptions, 'env' | 'version' | 'command' | 'tell'> {
   readonly rules: readonly Rule[];
-  readonly guard: Guard;
+  readonly live: LiveSecrets;
 }
 
-function openLog(config: Config, secrets: BlindSecrets, { env, version, command, tell, rules, guard }: LogFacts): AuditLog {
+function openLog(config: Config, secrets: BlindSecrets, { env, version, command, tell, rules, live }: LogFacts): AuditLog {
   return AuditLog.open({
     folder: runsFolder(env),
     started: {
@@ -186,7 +223,7 @@ function openLog(config: Config, secrets: BlindSecrets, { env, version, command,
       })),
       rules: rules.length,
     },
-    remask: (text) => guard.masked(text),
+    remask: (text) => live.guard.masked(text),
     onLost: (code) => {
       tell({ level: 'warning', text: `the audit log cannot be written (${code}); requests from now on are not in it` });
     },

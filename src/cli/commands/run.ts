@@ -92,6 +92,7 @@ async function runBlind(command: readonly [string, ...string[]], flags: RunFlags
   const { openBlindRun } = await import('../../run/blind.ts');
   const run = await openBlindRun(config, resolution, {
     env: process.env,
+    access,
     version: VERSION,
     command: basename(command[0]),
     preload: PRELOAD,

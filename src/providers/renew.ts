@@ -1,0 +1,378 @@
+// Keeps what a run was given alive and current: leases are renewed at half their life and issued again when they cannot be, `refresh` reads
+// again, and what a provider can watch is read when it changed. Never stops the program: what cannot be read keeps its last good value.
+import { setMaxListeners } from 'node:events';
+import { setTimeout as timer } from 'node:timers/promises';
+import type { Config } from '../config/load.ts';
+import type { ProviderName } from '../config/provider-names.ts';
+import { parseDuration } from '../core/duration.ts';
+import { KzError } from '../core/errors.ts';
+import type { Lease, Provider } from './provider.ts';
+import type { Access } from './resolve.ts';
+import { refOf, resolveSecrets, type Resolved, type SetSecret } from './secrets.ts';
+
+/** Who uses the values: the proxy of a blind run, or the child of a direct one. */
+export interface Consumer {
+  /** Would a new value of this secret reach anybody? */
+  uses(name: string): boolean;
+  /** Takes new values, all of one read at once. Those that it cannot take it names. */
+  adopt(changes: readonly SetSecret[]): Promise<readonly NotAdopted[]> | readonly NotAdopted[];
+  /** The lease is over and nothing took its place. A later `adopt` makes the secret good again. */
+  expire(names: readonly string[]): void;
+}
+
+export interface NotAdopted {
+  readonly name: string;
+  /** The end of a sentence that starts with the name: `would go to other hosts`. */
+  readonly why: string;
+}
+
+export type KeeperEvent =
+  | { readonly type: 'adopted'; readonly names: readonly string[] }
+  /** There is a new value, and the old one stays: it fails its checks, or the consumer cannot take it. */
+  | ({ readonly type: 'kept' } & NotAdopted)
+  /** Told once until it works again. `until` is the end of the lease, in milliseconds since the epoch. */
+  | { readonly type: 'failing'; readonly names: readonly string[]; readonly error: KzError; readonly until?: number | undefined }
+  | { readonly type: 'working'; readonly names: readonly string[] }
+  /** The lease cannot live on, and nobody could take what comes after it. */
+  | { readonly type: 'ending'; readonly names: readonly string[]; readonly at: number }
+  | { readonly type: 'expired'; readonly names: readonly string[] };
+
+export interface KeeperOptions {
+  readonly config: Config;
+  readonly access: Access;
+  readonly consumer: Consumer;
+  readonly tell: (event: KeeperEvent) => void;
+  /** Resolves after `ms`, rejects when the signal aborts. For tests; the default never keeps kz alive. */
+  readonly sleep?: (ms: number, signal: AbortSignal) => Promise<unknown>;
+  readonly now?: () => number;
+  /** From 0 to 1. */
+  readonly random?: () => number;
+}
+
+/** Opening a provider only to see whether it can watch would load it. */
+const WATCHABLE: readonly ProviderName[] = ['file'];
+
+/** For one question to a provider: nobody waits for the answer, and a server that hangs is asked again. */
+const PATIENCE_MS = 20_000;
+const FIRST_RETRY_MS = 2000;
+const LONGEST_RETRY_MS = 60_000;
+/** A file that is replaced is away for a moment. */
+const SECOND_LOOK_MS = 1000;
+/** Long enough to cost short runs nothing. */
+const FIRST_LOGIN_RENEWAL_MS = 5000;
+/** A timer of Node's cannot wait longer than 24 days. */
+const LONGEST_WAIT_MS = 20 * 86_400_000;
+
+export class Keeper {
+  readonly #options: KeeperOptions;
+  readonly #current: Map<string, SetSecret>;
+  readonly #stop = new AbortController();
+  readonly #expired = new Set<string>();
+  /** Name → why its old value stays, as it was told last. */
+  readonly #keptBecause = new Map<string, string>();
+  /** What is being read of each provider: an older answer must not come after a newer one. */
+  readonly #turns = new Map<ProviderName, Promise<unknown>>();
+
+  /** Undefined when nothing of these secrets can change or end. */
+  static start(secrets: readonly Resolved[], options: KeeperOptions): Keeper | undefined {
+    const given = secrets.filter((each) => each.state === 'set').filter(({ from }) => from === 'provider');
+    const keeper = new Keeper(given, options);
+    return keeper.#begin() ? keeper : undefined;
+  }
+
+  private constructor(given: readonly SetSecret[], options: KeeperOptions) {
+    // One for each wait; Node warns of more than ten.
+    setMaxListeners(0, this.#stop.signal);
+    this.#options = options;
+    this.#current = new Map(given.map((each) => [each.name, each]));
+  }
+
+  close(): void {
+    this.#stop.abort();
+  }
+
+  #begin(): boolean {
+    const leased = groupBy([...this.#current.values()], ({ source, lease }) => lease && `${source.provider} ${lease.id}`);
+    for (const group of leased.values()) this.#inBackground(this.#keepLease(group));
+    const used = [...this.#current.values()].filter(({ name }) => this.#options.consumer.uses(name));
+    const refreshed = groupBy(used, ({ name }) => this.#options.config.secrets.get(name)?.refresh);
+    for (const [every, group] of refreshed) this.#inBackground(this.#refresh(namesOf(group), parseDuration(every) ?? LONGEST_WAIT_MS));
+    const watched = groupBy(used, ({ source }) => (WATCHABLE.includes(source.provider) ? source.provider : undefined));
+    for (const group of watched.values()) this.#inBackground(this.#watch(group));
+    const asked = [...leased.values(), ...refreshed.values()].flat();
+    for (const name of new Set(asked.map(({ source }) => source.provider))) this.#inBackground(this.#keepLogin(name));
+    return leased.size + refreshed.size + watched.size > 0;
+  }
+
+  /** Each loop runs until `close`; nothing that goes wrong in one may end the run. */
+  #inBackground(work: Promise<void>): void {
+    work.catch((error: unknown) => {
+      if (!this.#stop.signal.aborted) this.#options.tell({ type: 'failing', names: [], error: asKzError(error) });
+    });
+  }
+
+  async #keepLease(group: readonly SetSecret[]): Promise<void> {
+    const [first] = group;
+    if (first?.lease === undefined) return;
+    const names = namesOf(group);
+    const provider = await this.#options.access.open(first.source.provider);
+    const trouble = new Trouble(names, this.#options.tell);
+    let { lease } = first;
+    let granted = lease.durationMs;
+    let waitMs = this.#halfLife(lease);
+    for (;;) {
+      await this.#sleep(waitMs);
+      let next = this.#isOver(lease) ? OVER : await this.#prolong(provider, lease, granted);
+      if (next.type === 'over') {
+        if (!this.#anyUsed(names)) {
+          this.#options.tell({ type: 'ending', names, at: lease.expiresAt });
+          return;
+        }
+        next = await this.#issueAgain(names);
+        if (next.type === 'lives') granted = next.lease.durationMs;
+      }
+      if (next.type === 'over') return;
+      if (next.type === 'lives') {
+        trouble.isOver();
+        lease = next.lease;
+        waitMs = this.#halfLife(lease);
+      } else {
+        trouble.goesOn(next.error, lease.expiresAt);
+        if (this.#isOver(lease)) this.#expire(names);
+        waitMs = this.#retryAfter(trouble, lease);
+      }
+    }
+  }
+
+  /** `over` also for one that lives on, but near the longest life that its server gives: it gets a successor while it still does. */
+  async #prolong(provider: Provider, lease: Lease, granted: number): Promise<Next> {
+    if (!lease.renewable || provider.renew === undefined) return OVER;
+    try {
+      const renewed = await provider.renew(lease, this.#patience());
+      return renewed.durationMs * 2 < granted ? OVER : { type: 'lives', lease: renewed };
+    } catch (error) {
+      this.#stop.signal.throwIfAborted();
+      return error instanceof KzError && error.code === 'lease-ended' ? OVER : { type: 'failed', error: asKzError(error) };
+    }
+  }
+
+  /** `over` when the value needs no lease any more. */
+  async #issueAgain(names: readonly string[]): Promise<Next> {
+    const read = await this.#readAgain(names);
+    if (read.error !== undefined) return { type: 'failed', error: read.error };
+    return read.lease === undefined ? OVER : { type: 'lives', lease: read.lease };
+  }
+
+  async #refresh(names: readonly string[], everyMs: number): Promise<void> {
+    const trouble = new Trouble(names, this.#options.tell);
+    for (;;) {
+      await this.#sleep(this.#jittered(everyMs, 0.1));
+      const { error } = await this.#readAgain(names);
+      if (error === undefined) trouble.isOver();
+      else trouble.goesOn(error);
+    }
+  }
+
+  async #watch(group: readonly SetSecret[]): Promise<void> {
+    const [first] = group;
+    if (first === undefined) return;
+    const provider = await this.#options.access.open(first.source.provider);
+    const byRef = groupBy(group, ({ source }) => JSON.stringify(refOf(source.ref, source.origin)));
+    const refs = [...byRef.values()].flatMap(([each]) => (each === undefined ? [] : [refOf(each.source.ref, each.source.origin)]));
+    provider.watch?.(
+      refs,
+      (ref) => {
+        const names = namesOf(byRef.get(JSON.stringify(ref)) ?? []);
+        if (names.length > 0) this.#inBackground(this.#look(names));
+      },
+      this.#stop.signal,
+    );
+  }
+
+  async #look(names: readonly string[]): Promise<void> {
+    const trouble = new Trouble(names, this.#options.tell);
+    const { error } = await this.#readAgain(names, { quietly: true });
+    if (error === undefined) return;
+    await this.#sleep(SECOND_LOOK_MS);
+    const again = await this.#readAgain(names);
+    if (again.error !== undefined) trouble.goesOn(again.error);
+  }
+
+  /** A login that cannot be renewed is not told: the provider logs in again, or says so when it is next asked. */
+  async #keepLogin(name: ProviderName): Promise<void> {
+    const provider = await this.#options.access.open(name);
+    for (let waitMs = FIRST_LOGIN_RENEWAL_MS; ;) {
+      const lease = provider.login?.();
+      if (lease === undefined || provider.renew === undefined) return;
+      await this.#sleep(Math.min(waitMs, this.#halfLife(lease)));
+      const next = await this.#prolong(provider, lease, 0);
+      waitMs = next.type === 'lives' ? this.#halfLife(next.lease) : LONGEST_RETRY_MS;
+    }
+  }
+
+  /**
+   * Reads these secrets and gives those that are good and new to the consumer. The error is the first one of a provider that could not be
+   * asked, or of a value that is not there or not good: then the old one stays.
+   */
+  async #readAgain(names: readonly string[], { quietly = false } = {}): Promise<Read> {
+    const provider = this.#current.get(names[0] ?? '')?.source.provider ?? 'env';
+    const turn = (this.#turns.get(provider) ?? Promise.resolve()).then(() => this.#read(names, quietly));
+    this.#turns.set(
+      provider,
+      turn.catch(() => undefined),
+    );
+    return turn;
+  }
+
+  async #read(names: readonly string[], quietly: boolean): Promise<Read> {
+    const { config, access, consumer, tell } = this.#options;
+    const results = await this.#resolved(names, { config, access });
+    if (results instanceof KzError) return { error: results };
+    const good = results.filter((each) => each.state === 'set').filter(({ name }) => this.#current.has(name));
+    const changed = good.filter(({ name, secret }) => this.#expired.has(name) || this.#current.get(name)?.secret.equals(secret) !== true);
+    const refused = changed.length === 0 ? [] : await consumer.adopt(changed);
+    const isRefused = ({ name }: SetSecret): boolean => refused.some((each) => each.name === name);
+    for (const each of good.filter((one) => !isRefused(one))) {
+      this.#current.set(each.name, each);
+      this.#keptBecause.delete(each.name);
+      this.#expired.delete(each.name);
+    }
+    const adopted = changed.filter((one) => !isRefused(one));
+    if (adopted.length > 0) tell({ type: 'adopted', names: namesOf(adopted) });
+    for (const each of refused) this.#tellKept(each);
+    const failed = results.filter((each) => each.state === 'failed');
+    for (const { name, error } of quietly ? [] : failed.filter(({ error }) => isAboutValue(error))) {
+      this.#tellKept({ name, why: withoutName(error.message, name) });
+    }
+    return { lease: good.find(({ lease }) => lease !== undefined)?.lease, error: failed[0]?.error };
+  }
+
+  #tellKept({ name, why }: NotAdopted): void {
+    if (this.#keptBecause.get(name) === why) return;
+    this.#keptBecause.set(name, why);
+    this.#options.tell({ type: 'kept', name, why });
+  }
+
+  async #resolved(
+    names: readonly string[],
+    { config, access }: Pick<KeeperOptions, 'config' | 'access'>,
+  ): Promise<readonly Resolved[] | KzError> {
+    try {
+      return (await resolveSecrets(config, { only: names }, access, this.#patience())).secrets;
+    } catch (error) {
+      this.#stop.signal.throwIfAborted();
+      return asKzError(error);
+    }
+  }
+
+  #expire(names: readonly string[]): void {
+    const good = names.filter((name) => !this.#expired.has(name));
+    if (good.length === 0) return;
+    for (const name of good) this.#expired.add(name);
+    this.#options.consumer.expire(good);
+    this.#options.tell({ type: 'expired', names: good });
+  }
+
+  #anyUsed(names: readonly string[]): boolean {
+    return names.some((name) => this.#options.consumer.uses(name));
+  }
+
+  #isOver({ expiresAt }: Lease): boolean {
+    return this.#now() >= expiresAt;
+  }
+
+  #now(): number {
+    return (this.#options.now ?? Date.now)();
+  }
+
+  #patience(): AbortSignal {
+    return AbortSignal.any([this.#stop.signal, AbortSignal.timeout(PATIENCE_MS)]);
+  }
+
+  async #sleep(ms: number): Promise<void> {
+    const { sleep = quietSleep } = this.#options;
+    await sleep(Math.min(ms, LONGEST_WAIT_MS), this.#stop.signal);
+  }
+
+  #halfLife({ expiresAt, durationMs }: Lease): number {
+    const since = this.#now() - (expiresAt - durationMs);
+    return Math.max(0, this.#jittered(durationMs / 2, 0.1) - since);
+  }
+
+  /** Doubles; while there is a lease, so that it is asked at least once more before the end. */
+  #retryAfter({ count }: Trouble, lease: Lease): number {
+    const delay = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(count - 1, 10));
+    const left = lease.expiresAt - this.#now();
+    return this.#jittered(left > 0 ? Math.min(delay, left) : delay, 0.1);
+  }
+
+  #jittered(ms: number, part: number): number {
+    return ms * (1 + part * (2 * (this.#options.random ?? Math.random)() - 1));
+  }
+}
+
+type Next =
+  { readonly type: 'lives'; readonly lease: Lease } | { readonly type: 'over' } | { readonly type: 'failed'; readonly error: KzError };
+
+const OVER: Next = { type: 'over' };
+
+interface Read {
+  readonly lease?: Lease | undefined;
+  readonly error?: KzError | undefined;
+}
+
+/** Something that does not work is told once, and once more when it does again. */
+class Trouble {
+  readonly #names: readonly string[];
+  readonly #tell: KeeperOptions['tell'];
+  count = 0;
+
+  constructor(names: readonly string[], tell: KeeperOptions['tell']) {
+    this.#names = names;
+    this.#tell = tell;
+  }
+
+  goesOn(error: KzError, until?: number): void {
+    this.count += 1;
+    // What is wrong with a value was told with its name.
+    if (this.count === 1 && !isAboutValue(error)) this.#tell({ type: 'failing', names: this.#names, error, until });
+  }
+
+  isOver(): void {
+    if (this.count > 0) this.#tell({ type: 'working', names: this.#names });
+    this.count = 0;
+  }
+}
+
+function isAboutValue({ code }: KzError): boolean {
+  return code.startsWith('secret-');
+}
+
+function withoutName(message: string, name: string): string {
+  return message.startsWith(name) ? message.slice(name.length).replace(/^:? /, '') : message;
+}
+
+function asKzError(error: unknown): KzError {
+  return error instanceof KzError ? error : new KzError('provider-failed', 'reading again failed', { cause: error });
+}
+
+function namesOf(secrets: readonly SetSecret[]): string[] {
+  return secrets.map(({ name }) => name);
+}
+
+/** Those without a key are in no group. */
+function groupBy<T>(items: readonly T[], keyOf: (item: T) => string | undefined): Map<string, T[]> {
+  const groups = new Map<string, T[]>();
+  for (const item of items) {
+    const key = keyOf(item);
+    if (key === undefined) continue;
+    const group = groups.get(key) ?? [];
+    group.push(item);
+    groups.set(key, group);
+  }
+  return groups;
+}
+
+async function quietSleep(ms: number, signal: AbortSignal): Promise<void> {
+  await timer(ms, undefined, { signal, ref: false });
+}
