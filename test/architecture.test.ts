@@ -41,6 +41,7 @@ const REVEALS: Record<string, string> = {
   'providers/secrets.ts': 'decodes, fills templates and checks shapes',
   'providers/store-key.ts': 'writes and reads the store’s own key',
   'providers/store.ts': 'writes a value',
+  'run/credential-check.ts': 'sends a value to prove that it works',
   'run/environment.ts': 'builds the child’s environment',
 };
 

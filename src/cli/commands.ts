@@ -17,6 +17,11 @@ export const COMMANDS: readonly CommandRow[] = [
     load: async () => (await import('./commands/completion.ts')).defineCompletion,
   },
   {
+    name: 'doctor',
+    summary: 'say what does not work here, and why',
+    load: async () => (await import('./commands/doctor.ts')).defineDoctor,
+  },
+  {
     name: 'explain',
     summary: 'say what blind mode would do with a request',
     load: async () => (await import('./commands/explain.ts')).defineExplain,

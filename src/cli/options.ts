@@ -65,6 +65,13 @@ export async function openConfig(flags: ConfigFlags): Promise<Opened> {
   return { config, access: new Access(config.providers, providerContext()) };
 }
 
+/** After the last use of what was read: leases and logins would outlive kz. Nobody waits long for it. */
+export async function giveBack(access: Access): Promise<void> {
+  await access.close(AbortSignal.timeout(GIVE_BACK_MS));
+}
+
+const GIVE_BACK_MS = 1500;
+
 export function providerContext(): ProviderContext {
   return { env: process.env, userDirectory: userDirectory(process.env) };
 }

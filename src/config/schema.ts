@@ -3,6 +3,7 @@
 import * as z from 'zod/mini';
 import { parseDuration } from '../core/duration.ts';
 import { parseHostPattern } from '../core/host-pattern.ts';
+import { ON_ROTATE } from './rotation.ts';
 import { PROVIDER_ALIASES, PROVIDER_NAMES, type ProviderAlias, type ProviderName } from './provider-names.ts';
 
 // No generated code: kz has no use for `new Function`, and for one parse it costs more than it saves.
@@ -13,8 +14,6 @@ const CHOICES = [...PROVIDER_NAMES, ...ALIAS_NAMES] as [ProviderName | ProviderA
 
 const VALUE_TYPES = ['url', 'pem', 'json', 'email', 'uuid', 'int', 'base64'] as const;
 
-/** Also what `kz run --on-rotate` takes. */
-export const ON_ROTATE = /^(restart|none|signal:(HUP|INT|TERM|QUIT|USR1|USR2))$/;
 const CHECK = /^(GET|HEAD|POST) https?:\/\/[^\s#]+$/;
 
 const text = z.string().check(z.minLength(1));

@@ -9,13 +9,27 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { KzError, systemCode } from './errors.ts';
 import { followLinks, uniqueSuffix, writeError } from './private-file.ts';
 
+/** Whom a wait was in vain for, for an error in the words of what was waited for. */
+export interface Busy {
+  /** Of the holder; undefined when that cannot be said. */
+  readonly pid: number | undefined;
+  readonly lock: string;
+  readonly cause: unknown;
+}
+
+export interface LockWords {
+  readonly path: string;
+  readonly busy: (facts: Busy) => KzError;
+}
+
 /**
  * Runs the action while no other caller, in this process or another, runs one for the same file. Waits until the signal aborts, then
- * throws `provider-timeout` with the holder's pid. The lock is released however the action ends.
+ * throws `provider-timeout` with the holder's pid, or what `busy` says. The lock is released however the action ends.
  */
-export async function withFileLock<T>(path: string, action: () => Promise<T>, signal: AbortSignal): Promise<T> {
+export async function withFileLock<T>(target: string | LockWords, action: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  const { path, busy } = typeof target === 'string' ? { path: target, busy: undefined } : target;
   const lock = `${await prepare(path)}.lock`;
-  const release = await acquire(lock, signal);
+  const release = await acquire(lock, signal, busy);
   try {
     return await action();
   } finally {
@@ -48,7 +62,7 @@ async function prepare(path: string): Promise<string> {
   }
 }
 
-async function acquire(lock: string, signal: AbortSignal): Promise<() => Promise<void>> {
+async function acquire(lock: string, signal: AbortSignal, busy?: LockWords['busy']): Promise<() => Promise<void>> {
   const self = await describeSelf();
   for (let attempt = 0; !signal.aborted; attempt++) {
     if (await create(lock, self)) return () => release(lock, self);
@@ -59,7 +73,7 @@ async function acquire(lock: string, signal: AbortSignal): Promise<() => Promise
     const delayMs = Math.min(100, 4 * 2 ** Math.min(attempt, 5)) * (0.5 + Math.random());
     await wait(delayMs, undefined, { signal }).catch(() => undefined);
   }
-  throw await timeoutError(lock, signal);
+  throw await timeoutError(lock, signal, busy);
 }
 
 /** link(2) fails when the name exists and brings the content along, so nobody ever reads half a lock. */
@@ -197,12 +211,13 @@ async function readProcess(pid: number): Promise<{ state: string; start: string 
   return { state, start };
 }
 
-async function timeoutError(lock: string, signal: AbortSignal): Promise<KzError> {
+async function timeoutError(lock: string, signal: AbortSignal, busy: LockWords['busy'] | undefined): Promise<KzError> {
   const holder = await readHolder(lock);
   if (holder === 'no-file') {
     const hint = `run \`ls -ld ${lock}\`, and move it away`;
     return new KzError('provider-timeout', `gave up waiting for ${lock}, which is not a regular file`, { hint, cause: signal.reason });
   }
+  if (busy !== undefined) return busy({ pid: typeof holder === 'object' ? holder.pid : undefined, lock, cause: signal.reason });
   const who = typeof holder === 'object' ? `process ${String(holder.pid)} on ${holder.place.split(' ')[0] ?? ''}` : 'another process';
   return new KzError('provider-timeout', `gave up waiting for ${lock}, which ${who} holds`, {
     hint: `if that process is gone, run \`rm ${lock}\``,

@@ -1,8 +1,10 @@
 // Response side of blind mode: real values, in every form that form.ts knows, become the masked tokens the child already has. A net,
 // not a wall: a host that echoes a value in a form not listed there beats it. Values under 8 bytes, and values that are part of a
-// token, are not searched for: replacing those would destroy text that gives nothing away.
-import type { Secret } from '../core/secret.ts';
+// token, are not searched for: replacing those would destroy text that gives nothing away. Also lists what redaction searches for.
+import { looksLikeSecretName, looksLikeSecretValue } from '../core/credential-shape.ts';
+import { Secret } from '../core/secret.ts';
 import { formsOf, SHORTEST_FORM } from './form.ts';
+import { mint } from './mint.ts';
 import { Replacer, ReplacementSet, type Replacement } from './replace.ts';
 
 export interface Masked {
@@ -17,13 +19,8 @@ export class Remasker {
   readonly #names: readonly (readonly string[])[];
 
   constructor(entries: readonly Masked[]) {
-    const values = distinctValues(entries);
-    const found = values.flatMap(({ names, token, value }) =>
-      formsOf(value, token).map((form, order) => ({ names, order, replacement: { name: names[0] ?? '', ...form } })),
-    );
-    // The values themselves first: one that is the encoded form of another becomes its own token.
-    found.sort((a, b) => Number(a.order > 0) - Number(b.order > 0));
-    this.#set = new ReplacementSet(found.map(({ replacement }): Replacement => replacement));
+    const found = formsOfAll(distinctValues(entries, (value) => !entries.some(({ token }) => token.includes(value))));
+    this.#set = new ReplacementSet(found.map(({ replacement }) => replacement));
     this.#names = found.map(({ names }) => names);
   }
 
@@ -69,20 +66,77 @@ export class Remasker {
   }
 }
 
+/**
+ * For output in which nothing is swapped back: `[redacted:NAME]` in place of each value, and of what gives a value away by itself. The space
+ * around a value is no part of it: often it is a file's last newline, and the line that the value is printed in needs its own.
+ */
+export function redactionsOf(list: readonly Pick<Masked, 'name' | 'secret'>[]): readonly Replacement[] {
+  const masked = (name: string, secret: Secret): Masked => ({ name, secret, token: `[redacted:${name}]` });
+  const whole = list.map(({ name, secret }) => masked(name, trimmed(secret)));
+  const parts = whole.flatMap(({ name, secret }) => partsOf(secret).map((part) => masked(name, part)));
+  // The values themselves first: the password of one secret may be another secret, with a better name.
+  return formsOfAll(distinctValues([...whole, ...parts], () => true)).map(({ replacement }) => replacement);
+}
+
+function trimmed(secret: Secret): Secret {
+  const short = new Secret(secret.reveal().trim());
+  return Remasker.tooShort(short) ? secret : short;
+}
+
+function partsOf(secret: Secret): readonly Secret[] {
+  const value = secret.reveal();
+  const inUrl = mint(secret).parts.map((part) => part.secret);
+  return [...inUrl.filter((part) => !isWordOf(value, part.reveal())), ...documentParts(value).map((text) => new Secret(text))];
+}
+
+/** `postgres://postgres:postgres@localhost/postgres`: such a password is no secret, and every other line of output has it. */
+function isWordOf(url: string, part: string): boolean {
+  return url.split(/[^\w.-]+/).filter((word) => word === part).length > 1 && !looksLikeSecretValue(part);
+}
+
+/** Of a value that is a JSON document: how most programs write it again, and the strings in it that look like secrets. */
+function documentParts(value: string): readonly string[] {
+  if (!/^[{["]/.test(value)) return [];
+  const parts: string[] = [];
+  try {
+    const document: unknown = JSON.parse(value, (key, part: unknown) => {
+      const isSecret = typeof part === 'string' && (key === '' || looksLikeSecretName(key) || looksLikeSecretValue(part));
+      if (isSecret) parts.push(part);
+      return part;
+    });
+    return [JSON.stringify(document), ...parts];
+  } catch {
+    return [];
+  }
+}
+
 interface DistinctValue {
   readonly value: string;
   readonly token: string;
   readonly names: string[];
 }
 
-function distinctValues(entries: readonly Masked[]): readonly DistinctValue[] {
+function distinctValues(entries: readonly Masked[], isSearchedFor: (value: string) => boolean): readonly DistinctValue[] {
   const values = new Map<string, DistinctValue>();
   for (const { name, token, secret } of entries) {
     const value = secret.reveal();
     const known = values.get(value);
     if (known !== undefined) known.names.push(name);
-    else if (!Remasker.tooShort(secret) && !entries.some((entry) => entry.token.includes(value)))
-      values.set(value, { value, token, names: [name] });
+    else if (!Remasker.tooShort(secret) && isSearchedFor(value)) values.set(value, { value, token, names: [name] });
   }
   return [...values.values()];
+}
+
+interface NamedForm {
+  readonly names: readonly string[];
+  readonly replacement: Replacement;
+}
+
+/** The values themselves first: one that is the encoded form of another becomes its own token. */
+function formsOfAll(values: readonly DistinctValue[]): readonly NamedForm[] {
+  return values
+    .flatMap(({ names, token, value }) =>
+      formsOf(value, token).map((form, order) => ({ names, order, replacement: { name: names[0] ?? '', ...form } })),
+    )
+    .sort((a, b) => Number(a.order > 0) - Number(b.order > 0));
 }

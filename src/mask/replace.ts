@@ -39,8 +39,8 @@ const NOTHING = Buffer.alloc(0);
 
 export class Replacer {
   readonly #found = new Set<string>();
-  readonly #set: ReplacementSet;
   readonly #sameLength: boolean;
+  #set: ReplacementSet;
   #held = NOTHING;
 
   /** `sameLength`: what is put is cut, or padded with `*`, to the length of what it replaces. */
@@ -54,9 +54,19 @@ export class Replacer {
     return this.#found;
   }
 
+  /** Bytes of what was pushed that may still become a match. */
+  get held(): Buffer {
+    return this.#held;
+  }
+
+  /** From here on, and for what is held back, another set counts. */
+  use(set: ReplacementSet): void {
+    this.#set = set;
+  }
+
   /** The bytes that can be told by now, perhaps none; the same object when nothing was found and nothing is or was held back. */
   push(chunk: Buffer): Buffer {
-    if (chunk.length === 0 || this.#set.isEmpty) return chunk;
+    if (chunk.length === 0 || (this.#set.isEmpty && this.#held.length === 0)) return chunk;
     const bytes = this.#held.length === 0 ? chunk : Buffer.concat([this.#held, chunk]);
     return this.#replace(bytes, true);
   }

@@ -8,6 +8,12 @@ export {
   PutSecretValueCommand,
   SecretsManagerClient,
 } from '@aws-sdk/client-secrets-manager';
-export { DeleteParameterCommand, GetParametersCommand, PutParameterCommand, SSMClient } from '@aws-sdk/client-ssm';
+export {
+  DeleteParameterCommand,
+  DescribeParametersCommand,
+  GetParametersCommand,
+  PutParameterCommand,
+  SSMClient,
+} from '@aws-sdk/client-ssm';
 export { fromNodeProviderChain } from '@aws-sdk/credential-providers';
 export { SignatureV4 } from '@smithy/signature-v4';

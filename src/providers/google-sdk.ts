@@ -1,2 +1,2 @@
 // What kz uses of Google's own library, in a file that is only loaded when a config names GCP.
-export { GoogleAuth } from 'google-auth-library';
+export { ExternalAccountAuthorizedUserClient, ExternalAccountClient, Impersonated, JWT, UserRefreshClient } from 'google-auth-library';

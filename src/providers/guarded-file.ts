@@ -1,8 +1,9 @@
 // Reads files that somebody else may have put there: regular ones, up to a size. Refuses everything else before opening it: a FIFO or a
 // device could hold kz up, never end, or be changed by the reading.
 import { constants, type Stats } from 'node:fs';
-import { open, stat, type FileHandle } from 'node:fs/promises';
-import { KzError } from '../core/errors.ts';
+import { open, readdir, realpath, stat, type FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import { KzError, systemCode } from '../core/errors.ts';
 
 export interface GuardedRead {
   /** Names the file in errors. */
@@ -23,6 +24,24 @@ export async function readGuardedFile(path: string, { label, maxMebibytes }: Gua
   } finally {
     await handle.close();
   }
+}
+
+/**
+ * Where the files of a folder really are. Kubernetes puts each version of a mounted secret in a folder of its own, lets `..data` lead to the
+ * current one, and removes the others. Throws system errors as they are.
+ */
+export async function currentVersion(folder: string): Promise<string> {
+  try {
+    return await realpath(join(folder, '..data'));
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw error;
+    return realpath(folder);
+  }
+}
+
+/** What `ls` shows, sorted: neither `..data` nor what else starts with a dot. Throws system errors as they are. */
+export async function visibleNames(folder: string): Promise<readonly string[]> {
+  return (await readdir(folder)).filter((name) => !name.startsWith('.')).sort();
 }
 
 function refuseSpecial(stats: Stats, label: string): void {

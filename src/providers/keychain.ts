@@ -9,7 +9,7 @@ import { existsSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ProviderOptions } from '../config/schema.ts';
 import { KzError, systemCode } from '../core/errors.ts';
-import { withFileLock } from '../core/file-lock.ts';
+import { withFileLock, type Busy } from '../core/file-lock.ts';
 import { Secret } from '../core/secret.ts';
 import type { Outcome, Provider, ProviderContext, Ref } from './provider.ts';
 
@@ -18,8 +18,9 @@ type KeychainOptions = NonNullable<ProviderOptions['keychain']>;
 /** `libraryFrom` is the file from which the native library is looked for, as if that file required it. */
 export function openKeychain(options: KeychainOptions, context: ProviderContext, libraryFrom = programPath()): Provider {
   const setup: Setup = { service: options.service ?? 'keyzero', env: busEnvironment(context.env, runtimeDirectory()), libraryFrom };
+  // The helper starts while others ask: only the asking is one at a time.
   const connect = <T>(use: (ask: Ask) => Promise<T>, signal: AbortSignal): Promise<T> =>
-    onePromptAtATime(context, () => withHelper(setup, use, signal), signal);
+    withHelper(setup, (ask) => onePromptAtATime(context, () => use(ask), signal), signal);
   return {
     get: (refs, signal) => connect((ask) => lookUpInTurn(refs, setup, ask), signal),
 
@@ -113,16 +114,27 @@ async function lookUp(ref: Ref, defaultService: string, ask: Ask): Promise<Outco
   }
 }
 
-/** Several kz that start together would each open an unlock dialog. Without a folder to put a lock in, they still work. */
+/**
+ * Several kz that start together would each open an unlock dialog: so the first one asks, and the others find the keychain unlocked.
+ * Without a folder to put a lock in, they still work.
+ */
 async function onePromptAtATime<T>({ userDirectory }: ProviderContext, action: () => Promise<T>, signal: AbortSignal): Promise<T> {
   let running: Promise<T> | undefined;
   const start = (): Promise<T> => (running = action());
   try {
-    return await withFileLock(join(userDirectory, 'keychain'), start, signal);
+    return await withFileLock({ path: join(userDirectory, 'keychain'), busy }, start, signal);
   } catch (error) {
     if (error instanceof KzError && error.code === 'write-failed') return running ?? action();
     throw error;
   }
+}
+
+function busy({ pid, lock, cause }: Busy): KzError {
+  const other = pid === undefined ? 'another kz' : `another kz (process ${String(pid)})`;
+  return new KzError('provider-timeout', `gave up waiting for the system keychain, which ${other} is being asked to unlock`, {
+    hint: `answer its dialog, and allow more with --timeout 60s; if that process is gone, run \`rm ${lock}\``,
+    cause,
+  });
 }
 
 /** Values travel over the channel between the two processes, never in arguments, environment or files. */
@@ -154,12 +166,16 @@ async function withHelper<T>(setup: Setup, use: (ask: Ask) => Promise<T>, signal
   const gone = untilGone(helper);
   try {
     signal.throwIfAborted();
-    return await use((call) => Promise.race([askHelper(helper, call, setup), gone]));
+    const result = await use((call) => Promise.race([askHelper(helper, call, setup), gone]));
+    signal.throwIfAborted();
+    return result;
+  } catch (error) {
+    // Not that the helper was killed is what went wrong, but why.
+    if (!(error instanceof KzError && error.code === 'provider-timeout')) signal.throwIfAborted();
+    throw error;
   } finally {
     signal.removeEventListener('abort', end);
     end();
-    // Not that the helper was killed is what went wrong, but why.
-    signal.throwIfAborted();
   }
 }
 

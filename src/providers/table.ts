@@ -43,9 +43,25 @@ export const PROVIDERS: Readonly<Record<ProviderName, ProviderRow>> = {
     example: 'pass show github-pat',
     open: async (options, context) => (await import('./exec.ts')).openExec(options.exec, context),
   },
-  aws: { summary: 'AWS Secrets Manager and SSM Parameter Store', example: 'sm://prod/db#password' },
-  vault: { summary: 'HashiCorp Vault and OpenBao', example: 'kv/prod/db#password' },
-  '1password': { summary: '1Password', example: 'op://vault/item/field' },
-  gcp: { summary: 'Google Cloud Secret Manager', example: 'projects/p/secrets/s' },
+  aws: {
+    summary: 'AWS Secrets Manager and SSM Parameter Store',
+    example: 'sm://prod/db#password',
+    open: async (options, context) => (await import('./aws.ts')).openAws(options.aws ?? {}, context),
+  },
+  vault: {
+    summary: 'HashiCorp Vault and OpenBao',
+    example: 'secret/prod/db#password',
+    open: async (options, context) => (await import('./vault.ts')).openVault(options.vault ?? {}, context),
+  },
+  '1password': {
+    summary: '1Password',
+    example: 'op://vault/item/field',
+    open: async (options, context) => (await import('./onepassword.ts')).openOnePassword(options['1password'] ?? {}, context),
+  },
+  gcp: {
+    summary: 'Google Cloud Secret Manager',
+    example: 'projects/p/secrets/s',
+    open: async (options, context) => (await import('./gcp.ts')).openGcp(options.gcp ?? {}, context),
+  },
   keyzero: { summary: 'a kz server', example: 'github/pat' },
 };

@@ -125,7 +125,7 @@ function openUpstream(ca: readonly string[], env: NodeJS.ProcessEnv, opened: Ope
   return upstream;
 }
 
-const WORDS = { adopted: 'the next request carries the new value', ending: 'the program keeps the old one' };
+const WORDS = { adopted: () => 'the next request carries the new value', ending: 'the program keeps the old one' };
 
 interface Kept extends Pick<BlindOptions, 'access' | 'tell'> {
   readonly live: LiveSecrets;
@@ -194,9 +194,16 @@ function inheritance(config: Config, { names }: Resolution, { clean, keep, guard
     declared: names,
     clean: clean || config.blind?.clean_env === true,
     keep: [...keep, ...(config.blind?.keep_env ?? [])],
-    credentials: [...config.secrets.values()].filter(({ provider }) => provider === 'env').map(({ ref }) => ref),
+    credentials: credentialNames(config),
     holdsSecret: (text) => guard.holds(text),
   };
+}
+
+/** What the `env` provider reads, and what a provider's options say that it logs in with. */
+function credentialNames({ secrets, providers }: Config): string[] {
+  const { role_id_env, secret_id_env, jwt_env } = providers.vault ?? {};
+  const own = [...secrets.values()].filter(({ provider }) => provider === 'env').map(({ ref }) => ref);
+  return [...own, role_id_env, secret_id_env, jwt_env].filter((name) => name !== undefined);
 }
 
 function placeText(place: Place | undefined): string | null {

@@ -2,6 +2,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { closeSync, constants, openSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Connection } from './filtered-output.ts';
 import { livingProcesses, statFields, withDescendants, type Process } from './process-tree.ts';
 import { startWatchdog, type Watchdog } from './watchdog.ts';
 
@@ -14,7 +15,12 @@ export interface TreeOptions {
   readonly ownGroup: boolean;
   /** Milliseconds between the first TERM and KILL. */
   readonly graceMs: number;
+  /** What does not inherit kz's descriptors. */
+  readonly output?: Connection | undefined;
 }
+
+/** Who sends one of these wants an end, also of a kz whose child has ended. */
+const ENDING: ReadonlySet<NodeJS.Signals> = new Set(['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT']);
 
 /** A program that ends sooner needs no watchdog, and should not wait for one to start. */
 const WATCHDOG_AFTER_MS = 30;
@@ -29,21 +35,72 @@ export class ChildTree {
   #known: ReadonlyMap<number, string> = new Map();
   #alive = true;
   #killed: Promise<void> | undefined;
+  #gone: Promise<ChildEnd> | undefined;
+  #lastEnding: NodeJS.Signals = 'SIGTERM';
 
   constructor(child: StartedChild, options: TreeOptions) {
     this.#child = child;
     this.#options = options;
-    child.once('exit', () => {
-      this.#alive = false;
-    });
+    // Not `close`, which waits for some kinds of pipes and not for others: what comes through them has its own end.
     this.#exit = new Promise((resolve) => {
-      child.once('close', (code, signal) => {
+      child.once('exit', (code, signal) => {
+        this.#alive = false;
         resolve(signal === null ? { code: code ?? 1 } : { signal });
       });
     });
   }
 
+  get isAlive(): boolean {
+    return this.#alive;
+  }
+
+  /** The child, and where it was stopped its whole tree. What they wrote may still be on its way. */
+  gone(): Promise<ChildEnd> {
+    this.#gone ??= this.#untilGone();
+    return this.#gone;
+  }
+
+  /** `gone`, and all output has arrived. Call it for the last child of a run only. */
   async ended(): Promise<ChildEnd> {
+    const end = await this.gone();
+    const { output } = this.#options;
+    if (output === undefined) return end;
+    if (this.#killed !== undefined) output.giveUpSoon();
+    await output.finish();
+    // TERM may have come in the meantime, for what the child left behind.
+    await this.#killed;
+    return output.isStuck ? { signal: this.#lastEnding } : end;
+  }
+
+  /** Another child follows. */
+  release(): void {
+    this.#options.output?.expectEnd();
+  }
+
+  /** TERM ends the whole tree, now or after the grace; what the other signals mean is up to the child. */
+  deliver(signal: NodeJS.Signals): void {
+    if (!cameFromTerminal(signal, this.#options.ownGroup)) {
+      if (signal === 'SIGTERM') this.#terminate();
+      else this.signal(signal);
+    }
+    if (!isEnding(signal)) return;
+    this.#lastEnding = signal;
+    if (!this.#alive) void this.#giveUpOutput();
+  }
+
+  /** For the child alone, or its group where it has one. */
+  signal(signal: NodeJS.Signals): void {
+    if (this.#alive) this.#signalChild(signal);
+  }
+
+  /** What TERM does. False when the child had ended by itself. */
+  stop(): boolean {
+    if (!this.#alive || isZombie(this.#child.pid)) return false;
+    this.#terminate();
+    return true;
+  }
+
+  async #untilGone(): Promise<ChildEnd> {
     let watchdog: Watchdog | undefined;
     const late = setTimeout(() => {
       watchdog = startWatchdog(this.#child.pid, this.#options.ownGroup);
@@ -58,15 +115,14 @@ export class ChildTree {
     }
   }
 
-  /** TERM ends the whole tree, now or after the grace; what the other signals mean is up to the child. */
-  deliver(signal: NodeJS.Signals): void {
-    if (cameFromTerminal(signal, this.#options.ownGroup)) return;
-    if (signal === 'SIGTERM') {
-      this.#signalTree(signal);
-      this.#killed ??= this.#killAfterGrace();
-    } else if (this.#alive) {
-      this.#signalChild(signal);
-    }
+  async #giveUpOutput(): Promise<void> {
+    await this.#killed;
+    this.#options.output?.giveUpSoon();
+  }
+
+  #terminate(): void {
+    this.#signalTree('SIGTERM');
+    this.#killed ??= this.#killAfterGrace();
   }
 
   /** Ends early when the whole tree is gone. A child that exits at once may leave others behind (npx does), and they get KILL too. */
@@ -121,6 +177,10 @@ export class ChildTree {
   }
 }
 
+export function isEnding(signal: NodeJS.Signals): boolean {
+  return ENDING.has(signal);
+}
+
 /** Without a controlling terminal nobody delivers ^C to a group, so the child gets its own, which can be signalled as a whole. */
 export function hasControllingTerminal(): boolean {
   try {
@@ -146,6 +206,11 @@ function cameFromTerminal(signal: NodeJS.Signals, ownGroup: boolean): boolean {
     default:
       return false;
   }
+}
+
+/** It has ended, and Node does not know it yet. */
+function isZombie(pid: number): boolean {
+  return process.platform === 'linux' && statFields(pid)[0] === 'Z';
 }
 
 /** It may be gone already. */

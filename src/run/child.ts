@@ -1,43 +1,82 @@
-// One child process: spawn, forward signals, report how it ended. kz reads nothing from the child's stdin and writes nothing to its
-// stdout: the child inherits the descriptors themselves.
+// One child process: spawn, forward signals, report how it ended. kz reads nothing from the child's stdin and writes nothing of its own to
+// the child's stdout: the child inherits the descriptors themselves, or pipes whose output passes filters.
 import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
 import { statSync, type Stats } from 'node:fs';
 import { join } from 'node:path';
 import { KzError, systemCode } from '../core/errors.ts';
 import { ChildTree, hasControllingTerminal, type ChildEnd, type StartedChild } from './child-tree.ts';
+import type { Connection, FilteredOutput, Output } from './filtered-output.ts';
 import type { Signals } from './signals.ts';
 
+export type Command = readonly [string, ...string[]];
+export type ChildVariables = Readonly<Record<string, string>>;
+
 export interface ChildOptions {
-  readonly env: Readonly<Record<string, string>>;
+  readonly env: ChildVariables;
   /** Descriptors that the child inherits beside 0-2, under the same numbers. */
   readonly descriptors: readonly number[];
   /** Milliseconds between the first TERM and KILL. MCP clients give two seconds before they KILL kz itself. */
   readonly graceMs: number;
   /** Held, or not delivered to anybody yet. */
   readonly signals: Signals;
+  /** What the child's output passes before it leaves kz. See `needsFilter`. */
+  readonly output?: Output | undefined;
 }
 
-/** Resolves when the child has ended. Throws `command-not-found`, `command-not-executable` or `start-failed`. */
-export async function runChild(command: readonly [string, ...string[]], options: ChildOptions): Promise<ChildEnd> {
-  const { signals, graceMs } = options;
-  const ownGroup = !hasControllingTerminal();
-  const child = await start(command, options, ownGroup);
-  const tree = new ChildTree(child, { ownGroup, graceMs });
-  signals.deliverTo((signal) => {
+/** What all children of one run have in common. */
+export interface Launch {
+  readonly command: Command;
+  readonly descriptors: readonly number[];
+  readonly graceMs: number;
+  readonly ownGroup: boolean;
+  readonly output: FilteredOutput | undefined;
+}
+
+/**
+ * Resolves when the child has ended and its filtered output has arrived. Throws `command-not-found`, `command-not-executable`, `start-failed`,
+ * and what a filter throws.
+ */
+export async function runChild(command: Command, options: ChildOptions): Promise<ChildEnd> {
+  const tree = await startChild(await prepareLaunch(command, options), options.env);
+  options.signals.deliverTo((signal) => {
     tree.deliver(signal);
   });
   return tree.ended();
 }
 
-function start(command: readonly [string, ...string[]], options: ChildOptions, ownGroup: boolean): Promise<StartedChild> {
+export async function prepareLaunch(command: Command, { descriptors, graceMs, output }: ChildOptions): Promise<Launch> {
+  return { command, descriptors, graceMs, ownGroup: !hasControllingTerminal(), output: await openOutput(output) };
+}
+
+/** Throws what `runChild` throws before the start. */
+export async function startChild(launch: Launch, env: ChildVariables): Promise<ChildTree> {
+  const { graceMs, ownGroup } = launch;
+  const output = launch.output?.connect();
+  try {
+    const child = await start(launch, env, output);
+    output?.begin(child);
+    return new ChildTree(child, { ownGroup, graceMs, output });
+  } catch (error) {
+    output?.close();
+    throw error;
+  }
+}
+
+/** Most runs have none, and do without the code. */
+async function openOutput(output: Output | undefined): Promise<FilteredOutput | undefined> {
+  if (output?.stdout === undefined && output?.stderr === undefined) return undefined;
+  const { FilteredOutput } = await import('./filtered-output.ts');
+  return new FilteredOutput(output);
+}
+
+function start({ command, descriptors, ownGroup }: Launch, env: ChildVariables, output: Connection | undefined): Promise<StartedChild> {
   const [program, ...args] = command;
-  const { env, descriptors } = options;
   return new Promise((resolve, reject) => {
     const fail = (error: unknown): void => {
       reject(startError(program, error, env.PATH));
     };
     try {
-      const child = spawn(program, args, { env, stdio: inherited(descriptors), detached: ownGroup });
+      const child = spawn(program, args, { env, stdio: stdioOf(descriptors, output), detached: ownGroup });
       child.once('error', fail);
       if (isStarted(child)) resolve(child);
     } catch (error) {
@@ -47,9 +86,12 @@ function start(command: readonly [string, ...string[]], options: ChildOptions, o
 }
 
 /** `ignore` leaves what is above 2 closed. */
-function inherited(descriptors: readonly number[]): StdioOptions {
+function stdioOf(descriptors: readonly number[], output: Connection | undefined): StdioOptions {
   const count = Math.max(2, ...descriptors) + 1;
-  return Array.from({ length: count }, (_, descriptor) => (descriptor < 3 || descriptors.includes(descriptor) ? descriptor : 'ignore'));
+  return Array.from({ length: count }, (_, descriptor) => {
+    if (descriptor < 3) return output?.stdio(descriptor) ?? descriptor;
+    return descriptors.includes(descriptor) ? descriptor : 'ignore';
+  });
 }
 
 function isStarted(child: ChildProcess): child is StartedChild {

@@ -13,18 +13,21 @@ export interface PrepareOptions extends Selection {
 export interface Prepared {
   readonly secrets: readonly Resolved[];
   readonly environment: ChildEnvironment;
+  /** The environment with these secrets instead, after a rotation. Throws `secret-invalid` for a value that none can hold. */
+  readonly withSecrets: (secrets: readonly Resolved[]) => ChildEnvironment;
 }
 
 /** Throws what `resolveAll` throws. */
 export async function prepare(config: Config, options: PrepareOptions, access: Access, signal: AbortSignal): Promise<Prepared> {
   const { secrets, names } = await resolveAll(config, options, access, signal);
-  const environment = childEnvironment(access.context.env, {
-    secrets: new Map(secrets.flatMap((secret) => (secret.state === 'set' ? [[secret.name, secret.secret]] : []))),
-    declared: names,
-    clean: options.clean,
-    keep: options.keep,
-  });
-  return { secrets, environment };
+  const withSecrets = (some: readonly Resolved[]): ChildEnvironment =>
+    childEnvironment(access.context.env, {
+      secrets: new Map(some.flatMap((secret) => (secret.state === 'set' ? [[secret.name, secret.secret]] : []))),
+      declared: names,
+      clean: options.clean,
+      keep: options.keep,
+    });
+  return { secrets, environment: withSecrets(secrets), withSecrets };
 }
 
 /** Throws one error that holds every missing or invalid secret: a program never starts with half of them. */

@@ -6,7 +6,7 @@ import type { Notice } from './blind-secrets.ts';
 /** What depends on who uses the values. */
 export interface RotationWords {
   /** Ends `A, B changed: `. */
-  readonly adopted: string;
+  readonly adopted: (names: readonly string[]) => string;
   /** Ends `the lease of A ends at 14:05:09 and cannot be renewed: `. */
   readonly ending: string;
 }
@@ -15,7 +15,7 @@ export function rotationNotice(event: KeeperEvent, words: RotationWords): Notice
   const names = namesOf(event).join(', ');
   switch (event.type) {
     case 'adopted':
-      return { level: 'notice', text: `${names} changed: ${words.adopted}` };
+      return { level: 'notice', text: `${names} changed: ${words.adopted(event.names)}` };
     case 'kept':
       return { level: 'warning', text: `${names} ${event.why}; the old value stays` };
     case 'failing': {

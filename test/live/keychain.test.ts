@@ -278,7 +278,10 @@ describe.skipIf(problem !== undefined)(`a keychain that does not open${suite}`, 
     await dialogShown(service);
     const error = await failure(open(service).get([ref('there')], AbortSignal.timeout(1000)));
     expect(error.code).toBe('provider-timeout');
-    expect(error.message).toContain('keychain.lock');
+    expect(error.message).toBe(
+      `gave up waiting for the system keychain, which another kz (process ${String(process.pid)}) is being asked to unlock`,
+    );
+    expect(error.hint).toContain('keychain.lock');
     first.abort(new Error('enough'));
     await expect(asking).rejects.toThrow('enough');
   });

@@ -1,5 +1,5 @@
 // The built kz with a real Secret Service: what a person with a desktop does.
-import { mkdirSync, symlinkSync } from 'node:fs';
+import { mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Story } from '../stories/kz.ts';
@@ -60,6 +60,23 @@ describe.skipIf(problem !== undefined)(`kz with the keychain${problem === undefi
     expect(run.stdout).toBe('');
     expect(run.stderr).toContain('GITHUB_TOKEN: the system keychain is locked');
     expect(run.stderr).toContain('provider = "store"');
+  });
+
+  it('shows one dialog when several start together', async () => {
+    await service.stop();
+    const started = await startSecretService({ dialog: 'answered' });
+    if (started === undefined) throw new Error('no Secret Service');
+    service = started;
+    const value = story.canary();
+    await story.kz(['put', 'GITHUB_TOKEN'], { env: env(), input: value });
+    const dialogs = join(service.env.HOME ?? '', 'dialogs');
+    for (const count of [1, 2, 3]) {
+      await service.lock();
+      const command = ['run', '--', 'sh', '-c', 'printf %s "${#GITHUB_TOKEN}"'];
+      const runs = await Promise.all(['a', 'b', 'c', 'd'].map(() => story.kz(command, { env: env() })));
+      expect(runs.map(({ stdout, stderr }) => [stdout, stderr])).toEqual(runs.map(() => [String(value.length), '']));
+      expect(readFileSync(dialogs, 'utf8')).toBe('asked\n'.repeat(count));
+    }
   });
 
   it('keeps the key of the embedded store, when that is wanted', async () => {

@@ -7,6 +7,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 export interface SecretServiceOptions {
@@ -15,11 +16,13 @@ export interface SecretServiceOptions {
   /** False: the keyring of somebody who never logged in, without a collection. Default: true. */
   readonly collection?: boolean;
   /**
-   * What becomes of an unlock dialog. `ignored`: it is never answered, and there is a file `dialog-shown` in HOME. Default: `refused`, as
-   * without a desktop.
+   * What becomes of an unlock dialog. `ignored`: it is never answered, and there is a file `dialog-shown` in HOME. `answered`: each one
+   * leaves a line in the file `dialogs` in HOME, and the right password is given. Default: `refused`, as without a desktop.
    */
-  readonly dialog?: 'refused' | 'ignored';
+  readonly dialog?: Dialog;
 }
+
+type Dialog = 'refused' | 'ignored' | 'answered';
 
 export interface SecretService {
   /** All that a program needs: PATH, HOME, the XDG folders and the address of the bus. */
@@ -76,7 +79,7 @@ const SEND = ['--session', '--print-reply', '--dest=org.freedesktop.secrets', '/
 /** Says when the keyring answers, and ends it when the standard input ends. */
 const SCRIPT = `
 exec 3<&0
-echo password | gnome-keyring-daemon --foreground $KZ_UNLOCK --components=secrets >/dev/null &
+printf password | gnome-keyring-daemon --foreground $KZ_UNLOCK --components=secrets >/dev/null &
 keyring=$!
 trap 'kill -KILL $keyring 2>/dev/null' EXIT
 ask() { dbus-send --session --print-reply --dest=org.freedesktop.secrets "$@" 2>/dev/null; }
@@ -100,7 +103,7 @@ async function environment(home: string): Promise<Record<string, string>> {
   return env;
 }
 
-async function busConfig(home: string, dialog: 'refused' | 'ignored'): Promise<string> {
+async function busConfig(home: string, dialog: Dialog): Promise<string> {
   const services = join(home, 'services');
   await mkdir(services);
   if (dialog === 'ignored') {
@@ -108,6 +111,12 @@ async function busConfig(home: string, dialog: 'refused' | 'ignored'): Promise<s
     await writeFile(join(home, 'prompter'), '#!/bin/sh\n: > "$HOME/dialog-shown"\nwhile [ -e "$0" ]; do sleep 0.2; done\n', {
       mode: 0o700,
     });
+  }
+  if (dialog === 'answered') {
+    const prompter = fileURLToPath(new URL('../fixtures/unlock-prompter.mjs', import.meta.url));
+    await writeFile(join(home, 'prompter'), `#!/bin/sh\nexec '${process.execPath}' '${prompter}'\n`, { mode: 0o700 });
+  }
+  if (dialog !== 'refused') {
     const service = `[D-BUS Service]\nName=org.gnome.keyring.SystemPrompter\nExec=${join(home, 'prompter')}\n`;
     await writeFile(join(services, 'org.gnome.keyring.SystemPrompter.service'), service);
   }

@@ -5,11 +5,17 @@ import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { loadConfig } from '../../src/config/load.ts';
 import type { KzError } from '../../src/core/errors.ts';
+import { parseDocument } from '../../src/providers/document.ts';
 import { openFile } from '../../src/providers/file.ts';
 import type { Outcome } from '../../src/providers/provider.ts';
+import { Access } from '../../src/providers/resolve.ts';
+import { resolveSecrets } from '../../src/providers/secrets.ts';
+import { KubernetesMount } from '../fixtures/kubernetes-mount.ts';
 
 const CANARY = `CANARY-${randomBytes(8).toString('hex')}`;
 const RANDOM_UUID = '/proc/sys/kernel/random/uuid';
@@ -70,11 +76,7 @@ describe('a whole file', () => {
   });
 
   it('follows the links of a Kubernetes mount', async () => {
-    const mount = join(folder, 'mount');
-    await mkdir(join(mount, '..2026_01_02'), { recursive: true });
-    await writeFile(join(mount, '..2026_01_02', 'TOKEN'), `${CANARY}\n`);
-    await symlink('..2026_01_02', join(mount, '..data'));
-    await symlink('..data/TOKEN', join(mount, 'TOKEN'));
+    await new KubernetesMount(join(folder, 'mount')).update({ TOKEN: `${CANARY}\n` });
     expect(await value('mount/TOKEN')).toBe(CANARY);
   });
 
@@ -149,8 +151,6 @@ describe('what is no file', () => {
     const server = createServer().listen(join(folder, 'socket'));
     await new Promise((done) => server.once('listening', done));
     const expected = [
-      ['.', 'a folder'],
-      ['~/', 'a folder'],
       ['fifo', 'a FIFO'],
       ['fifo-link', 'a FIFO'],
       ['socket', 'a socket'],
@@ -175,10 +175,147 @@ describe('what is no file', () => {
     expect([error.code, error.message]).toEqual(['provider-denied', 'kz may not read file "secret"']);
   });
 
+  it.skipIf(process.getuid?.() === 0)('is denied as a folder, too', async () => {
+    await mkdir(join(folder, 'closed'), { mode: 0o000 });
+    const error = await failure('closed');
+    expect([error.code, error.message]).toEqual(['provider-denied', 'kz may not read folder "closed"']);
+  });
+
   it.each(['', '#a', 'a#', 'a\0b', '#'])('%j is not a ref', async (ref) => {
     expect((await failure(ref)).code).toBe('ref-invalid');
   });
 });
+
+describe('a folder', () => {
+  const B = `CANARY-${randomBytes(8).toString('hex')}`;
+
+  it('is a document with a key for each file', async () => {
+    await mkdir(join(folder, 'db/sub'), { recursive: true });
+    await file('db/USER', 'app\n');
+    await file('db/PASSWORD', `${CANARY}\n\n`);
+    await file('db/tls.crt', '-----BEGIN\r\n');
+    await file('db/__proto__', '"quoted" \u2028');
+    await file('db/.hidden', 'x');
+    await file('db/sub/DEEP', 'x');
+    execFileSync('mkfifo', [join(folder, 'db/fifo')]);
+    const expected = [
+      ['PASSWORD', `${CANARY}\n`],
+      ['USER', 'app'],
+      ['__proto__', '"quoted" \u2028'],
+      ['tls.crt', '-----BEGIN'],
+    ];
+    for (const ref of ['db', 'db/', './db/../db', join(folder, 'db')]) {
+      expect([...(await parseDocument(await value(ref), 'json', ref))]).toEqual(expected);
+    }
+    const [outcome, plain] = await getAll('db', 'db/USER');
+    expect([outcome, plain].map((each) => each?.ok === true && each.isFolder)).toEqual([true, undefined]);
+  });
+
+  it('gives one file as a key', async () => {
+    expect(await value('db#USER')).toBe('app');
+    expect(await value('db/#tls.crt')).toBe('-----BEGIN');
+    for (const key of ['PASWORD', '.hidden', 'sub', 'sub/DEEP', '../one', 'fifo', '..data']) {
+      const error = await failure(`db#${key}`);
+      expect([error.code, error.message]).toEqual(['secret-missing', `folder "db" has no key "${key}"`]);
+    }
+    expect((await failure('db#PASWORD')).hint).toContain('did you mean "PASSWORD"?');
+  });
+
+  it('fails by the name of a file that cannot be read, and the others can be named', async () => {
+    await mkdir(join(folder, 'mixed'));
+    expect(await value('mixed')).toBe('{}');
+    await file('mixed/GOOD', CANARY);
+    const broken: [string, () => Promise<unknown>, string, string][] = [
+      ['BYTES', () => file('mixed/BYTES', Buffer.from([0xff])), 'secret-invalid', 'is not UTF-8 text'],
+      ['LARGE', () => file('mixed/LARGE', Buffer.alloc(1_048_577, 'a')), 'secret-invalid', 'is larger than 1 MiB'],
+      ['LOST', () => symlink('nowhere', join(folder, 'mixed/LOST')), 'provider-failed', 'does not exist'],
+      ['LOOP', () => symlink('LOOP', join(folder, 'mixed/LOOP')), 'provider-failed', ''],
+    ];
+    for (const [name, make, code, problem] of broken) {
+      await make();
+      const error = await failure('mixed');
+      expect(error.code).toBe(code);
+      expect(error.message).toContain(`file "mixed/${name}"`);
+      expect(error.message).toContain(problem);
+      expect(error.hint).toContain('`ref = "mixed#NAME"`');
+      expect(await value('mixed#GOOD')).toBe(CANARY);
+      await rm(join(folder, 'mixed', name));
+    }
+    expect(await value('mixed')).toBe(`{"GOOD":"${CANARY}"}`);
+  });
+
+  it('has up to 1000 files', async () => {
+    await mkdir(join(folder, 'many'));
+    await Promise.all(Array.from({ length: 1000 }, (_, index) => file(`many/K${String(index)}`, 'x')));
+    expect(Object.keys(JSON.parse(await value('many')) as object)).toHaveLength(1000);
+    await file('many/MORE', 'x');
+    expect((await failure('many')).message).toBe('folder "many" has more than 1000 files');
+  });
+
+  it('is one version of a Kubernetes mount, while it is replaced', async () => {
+    const mounted = new KubernetesMount(join(folder, 'k8s'));
+    const names = Array.from({ length: 20 }, (_, index) => `K${String(index)}`);
+    const version = (count: number) => Object.fromEntries(names.map((name) => [name, `${CANARY}-${String(count)}\n`]));
+    await mounted.update(version(0));
+    for (let count = 1; count <= 40; count++) {
+      const swap = await mounted.prepare(version(count));
+      const reading = getAll('k8s', 'k8s/K1', 'k8s#K2', 'k8s/K19');
+      // A little later each time, so that every step of the reading meets the swap.
+      for (let step = 0; step < count * 3; step++) await setImmediate();
+      await swap();
+      const [document, ...single] = (await reading).map((outcome) => (outcome.ok ? outcome.secret.reveal() : outcome.error.message));
+      expect(new Set([...single, ...Object.values(JSON.parse(document ?? '') as Record<string, string>)]).size).toBe(1);
+    }
+    expect(await value('k8s#K7')).toBe(`${CANARY}-40`);
+  });
+
+  it.each(['app.d', 'env', 'conf.yaml', 'conf.toml/', 'secrets.env', 'x.age'])('is [[secrets_from]] %s', async (name) => {
+    await mkdir(join(folder, name));
+    await writeFile(join(folder, name, 'DB_URL'), `${CANARY}\n`);
+    await writeFile(join(folder, name, 'ID'), '12345678901234567890');
+    expect(await resolved(`[[secrets_from]]\nprovider = "file"\nref = "${name}"\n`)).toEqual({
+      DB_URL: CANARY,
+      ID: '12345678901234567890',
+    });
+  });
+
+  it('fills a template and has fields, and is no value by itself', async () => {
+    await mkdir(join(folder, 'pg'));
+    await file('pg/user', 'app\n');
+    await file('pg/password', `${B}\n`);
+    const config = `[secrets]
+      URL = { provider = "file", ref = "pg", template = "postgres://{user}:{password}@db" }
+      PASS = { provider = "file", ref = "pg", json_key = "password" }
+      PLAIN = { provider = "file", ref = "pg/" }
+      MISSING = { provider = "file", ref = "pg#token", required = false }`;
+    expect(await resolved(config)).toEqual({
+      URL: `postgres://app:${B}@db`,
+      PASS: B,
+      PLAIN: 'ref-invalid: PLAIN: file "pg/" is a folder (name a file in it, as `pg#NAME`, or use it in [[secrets_from]])',
+      MISSING: 'absent',
+    });
+  });
+
+  it('that is not there is missing, and may be optional', async () => {
+    const config = (more: string): string => `[[secrets_from]]\nprovider = "file"\nref = "later"\nkeys = ["A"]\n${more}`;
+    expect((await resolved(config(''))).A).toContain('file "later" does not exist');
+    expect(await resolved(config('required = false'))).toEqual({ A: 'absent' });
+  });
+});
+
+/** What each name resolves to: its value, or what is wrong with it. */
+async function resolved(toml: string): Promise<Record<string, string>> {
+  await file('.keyzero.toml', toml);
+  const config = await loadConfig({ cwd: folder, env: { HOME: folder } });
+  const access = new Access({}, { env: { HOME: folder }, userDirectory: folder });
+  const { secrets } = await resolveSecrets(config, {}, access, new AbortController().signal);
+  return Object.fromEntries(
+    secrets.map((each) => {
+      if (each.state === 'set') return [each.name, each.secret.reveal()];
+      return [each.name, each.state === 'absent' ? 'absent' : `${each.error.code}: ${each.error.message} (${each.error.hint ?? ''})`];
+    }),
+  );
+}
 
 it('keeps the order, and one bad ref hides no good one', async () => {
   await file('one', 'one');

@@ -12,6 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { KzError } from '../../src/core/errors.ts';
+import { withFileLock } from '../../src/core/file-lock.ts';
 import { Secret } from '../../src/core/secret.ts';
 import { busEnvironment, openKeychain } from '../../src/providers/keychain.ts';
 import type { Provider, Ref } from '../../src/providers/provider.ts';
@@ -147,6 +148,23 @@ it('says when the library is not installed', async () => {
     'provider-unavailable',
     `the keychain library is not installed for ${process.platform}-${process.arch}`,
   ]);
+});
+
+it('names the kz that is being asked, while another one waits in vain', async () => {
+  const waiting = withFileLock(
+    join(folder, 'user/keychain'),
+    async () =>
+      open({})
+        .get([ref('a')], AbortSignal.timeout(200))
+        .catch((reason: unknown) => reason),
+    NEVER,
+  );
+  const pid = String(process.pid);
+  expect(await waiting).toMatchObject({
+    code: 'provider-timeout',
+    message: `gave up waiting for the system keychain, which another kz (process ${pid}) is being asked to unlock`,
+    hint: `answer its dialog, and allow more with --timeout 60s; if that process is gone, run \`rm ${join(folder, 'user/keychain.lock')}\``,
+  });
 });
 
 linuxOnly('a bus that never answers', () => {

@@ -108,9 +108,9 @@ describe('kz add', () => {
   });
 
   it('warns of a provider that is not built', async () => {
-    const { code, stderr } = await add('NEW', '-p', 'vault', '-r', 'kv/a#b');
+    const { code, stderr } = await add('NEW', '-p', 'keyzero', '-r', 'github/pat');
     expect(code).toBe(0);
-    expect(stderr).toContain('kz: warning: provider "vault" is not built yet; its secrets cannot be resolved\n');
+    expect(stderr).toContain('kz: warning: provider "keyzero" is not built yet; its secrets cannot be resolved\n');
   });
 });
 

@@ -111,12 +111,24 @@ describe('a value that cannot be masked', () => {
   it('is given as it is with expose = true, and kz says so at every start', async () => {
     secrets({ SIGNING: 'expose = true', TOKEN: '' });
     const env = { SOURCE_SIGNING: KEY, SOURCE_TOKEN: story.canary() };
-    for (const flags of [[], []]) {
-      const result = await shown(flags, env);
+    for (let start = 1; start <= 2; start += 1) {
+      const result = await shown(['--no-redact'], env);
       expect(result.env.SIGNING).toBe(KEY);
       expect(result.env.TOKEN).toMatch(new RegExp(`^${MASKED}$`));
       expect(result.stderr).toBe('kz: SIGNING is exposed: the program gets its real value (expose = true)\n');
     }
+  });
+
+  it('is hidden with expose = true in what the program prints, where a masked token is not', async () => {
+    secrets({ SIGNING: 'expose = true', TOKEN: '' });
+    const script = 'echo "$TOKEN $SIGNING $TOKEN"; echo "$TOKEN $SIGNING" >&2; printf %s "$SIGNING" | cmp -s - key';
+    story.write('key', KEY);
+    const env = { SOURCE_SIGNING: KEY, SOURCE_TOKEN: story.canary() };
+    const { code, stdout, stderr } = await story.kz(['run', '--blind', '-q', '--', 'sh', '-c', script], { env });
+    expect(code).toBe(0);
+    const [, masked = ''] = new RegExp(`^(${MASKED}) `).exec(stdout) ?? [];
+    expect(stdout).toBe(`${masked} [redacted:SIGNING]\n ${masked}\n`);
+    expect(stderr).toBe(`${masked} [redacted:SIGNING]\n\n`);
   });
 });
 

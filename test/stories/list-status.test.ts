@@ -27,7 +27,7 @@ SPARE = { provider = "store", ref = "spare", required = false }
 FALLBACK = { provider = "env", ref = "NOWHERE", default = "eleven", description = "has a default" }
 GONE = { provider = "store", ref = "gone" }
 SHORT = { provider = "env", ref = "SOURCE", max_length = 3 }
-LATER = { provider = "vault", ref = "kv/app#key" }
+LATER = { provider = "keyzero", ref = "github/pat" }
 
 [production.secrets]
 SET = { provider = "store", ref = "prod" }
@@ -53,7 +53,7 @@ describe('kz list', () => {
       ['FALLBACK', 'env', 'NOWHERE', 'has a default'],
       ['GONE', 'store', 'gone'],
       ['SHORT', 'env', 'SOURCE'],
-      ['LATER', 'vault', 'kv/app#key'],
+      ['LATER', 'keyzero', 'github/pat'],
       ['FROM_FILE', 'file', 'values.json'],
       ['NOT_IN_FILE', 'file', 'values.json'],
     ]);
@@ -119,7 +119,7 @@ describe('kz status', () => {
       ['FALLBACK', 'set(6 chars) by default', 'env', 'NOWHERE'],
       ['GONE', 'missing', 'store', 'gone'],
       ['SHORT', 'invalid', 'env', 'SOURCE'],
-      ['LATER', 'provider-not-built', 'vault', 'kv/app#key'],
+      ['LATER', 'provider-not-built', 'keyzero', 'github/pat'],
       ['FROM_FILE', 'set(31 chars)', 'file', 'values.json'],
       ['NOT_IN_FILE', 'missing', 'file', 'values.json'],
     ]);
@@ -128,8 +128,8 @@ describe('kz status', () => {
       'kz: hint: run `kz put GONE`',
       'kz: error: SHORT has 31 characters, more than max_length = 3 (provider: env, ref: SOURCE)',
       'kz: hint: correct SOURCE in the environment that starts kz',
-      'kz: error: LATER: provider "vault" is not built yet',
-      'kz: hint: use one of keychain, store, age, env, file, exec',
+      'kz: error: LATER: provider "keyzero" is not built yet',
+      'kz: hint: use one of keychain, store, age, env, file, exec, aws, vault, 1password, gcp',
       'kz: error: NOT_IN_FILE is missing: file values.json has no key "NOT_IN_FILE"',
       'kz: hint: name the wanted keys: `keys = ["A", "B"]` or `keys = { A = "key" }`',
       '',

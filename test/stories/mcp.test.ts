@@ -53,6 +53,11 @@ function kzRun(...command: string[]): ServerEntry {
   return { command: 'kz', args: ['run', '--', ...command] };
 }
 
+/** For a client that is to see what its server has. */
+function kzReveals(...command: string[]): ServerEntry {
+  return { command: 'kz', args: ['run', '--no-redact', '--', ...command] };
+}
+
 async function expectCleanEnd(ended: Session): Promise<void> {
   const { closedMs } = await ended.close();
   expect(closedMs, 'kz and its tree end on the end of standard input, without a signal').toBeLessThan(CLIENT_PATIENCE_MS);
@@ -64,16 +69,24 @@ describe('a server started through npx', () => {
     // What `npm install` in a project leaves, so that npx has nothing to ask a registry for.
     symlinkSync(PACKAGES, join(story.project, 'node_modules'));
     const offline = { npm_config_offline: 'true', npm_config_update_notifier: 'false' };
-    writeServers(story, { everything: { ...kzRun('npx', '-y', '@modelcontextprotocol/server-everything'), env: offline } });
+    const command = ['npx', '-y', '@modelcontextprotocol/server-everything'];
+    writeServers(story, {
+      everything: { ...kzRun(...command), env: offline },
+      revealing: { ...kzReveals(...command), env: offline },
+    });
   });
 
-  test('has the secret, and ends with the client', async () => {
+  test.each([
+    ['has the secret', 'revealing', (value: string) => value],
+    ['does not show it to the client', 'everything', () => '[redacted:API_TOKEN]'],
+  ])('%s, and ends with the client', async (_, name, shown) => {
     const value = await stored('API_TOKEN');
-    const everything = await connected('everything');
-    expect(await everything.tools()).toContain('get-env');
-    const environment = JSON.parse(await everything.call('get-env')) as Record<string, string>;
-    expect(environment).toMatchObject({ API_TOKEN: value, HOME: story.home });
-    await expectCleanEnd(everything);
+    const server = await connected(name);
+    expect(await server.tools()).toContain('get-env');
+    const environment = JSON.parse(await server.call('get-env')) as Record<string, string>;
+    expect(environment).toMatchObject({ API_TOKEN: shown(value), HOME: story.home });
+    expect(await server.call('echo', { message: `ä "${value}" 😀` })).toContain(`ä "${shown(value)}" 😀`);
+    await expectCleanEnd(server);
   });
 });
 
@@ -112,7 +125,7 @@ describe('server-github', () => {
   test('three at once each have it', async () => {
     const value = await stored('API_TOKEN');
     const names = ['one', 'two', 'three'];
-    writeServers(story, Object.fromEntries(names.map((name) => [name, kzRun('node', EVERYTHING)])));
+    writeServers(story, Object.fromEntries(names.map((name) => [name, kzReveals('node', EVERYTHING)])));
     const started = await Promise.all(names.map((name) => connected(name)));
     const environments = await Promise.all(started.map((one) => one.call('get-env')));
     for (const environment of environments) expect(JSON.parse(environment)).toMatchObject({ API_TOKEN: value });

@@ -165,8 +165,8 @@ describe('kz refuses to write', () => {
   });
 
   it('through a provider that is not built', async () => {
-    story.config('[secrets]\nTOKEN = { provider = "vault", ref = "kv/a#b" }\n');
-    expect((await put('x')).stderr).toContain('provider "vault" is not built yet');
+    story.config('[secrets]\nTOKEN = { provider = "keyzero", ref = "github/pat" }\n');
+    expect((await put('x')).stderr).toContain('provider "keyzero" is not built yet');
   });
 
   it('what is not declared', async () => {
@@ -215,11 +215,11 @@ describe('kz put --missing', () => {
   });
 
   it('tells what is missing where kz cannot write', async () => {
-    story.config('[secrets]\nTOKEN = { provider = "env", ref = "SOURCE" }\nLATER = { provider = "vault", ref = "kv/a#b" }\n');
+    story.config('[secrets]\nTOKEN = { provider = "env", ref = "SOURCE" }\nLATER = { provider = "keyzero", ref = "github/pat" }\n');
     const { code, stderr } = await story.kz(['put', '--missing']);
     expect(code).toBe(1);
     expect(stderr).toContain('TOKEN is missing (provider: env, ref: SOURCE)\nkz: hint: set SOURCE in the environment that starts kz\n');
-    expect(stderr).toContain('provider "vault" is not built yet');
+    expect(stderr).toContain('provider "keyzero" is not built yet');
     expect(stderr).not.toContain('no terminal');
   });
 

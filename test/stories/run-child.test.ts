@@ -31,10 +31,16 @@ function kz(args: readonly string[], options: StartOptions = {}): Promise<Ended>
   return story.kz(args, { ...options, env: { SOURCE: token, ...options.env } });
 }
 
-async function shown(args: readonly string[], env: Record<string, string> = {}): Promise<Shown> {
-  const { stdout, stderr, code } = await kz(args, { env, reveals: true });
+/** What the program says of itself, in which the value is redacted. */
+async function shown(args: readonly string[], options: StartOptions = {}): Promise<Shown> {
+  const { stdout, stderr, code } = await kz(args, options);
   expect({ stderr, code }).toEqual({ stderr: '', code: 0 });
   return JSON.parse(stdout) as Shown;
+}
+
+/** The value as the program has it. */
+async function revealed(flags: readonly string[], env: Record<string, string> = {}): Promise<Shown['env']> {
+  return (await shown(['run', '--no-redact', ...flags, '--', ...SHOW], { env, reveals: true })).env;
 }
 
 describe('arguments', () => {
@@ -80,8 +86,9 @@ describe('arguments', () => {
   });
 
   it('before the program belong to kz', async () => {
-    const { args, env } = await shown(['run', '--only', 'TOKEN', '-q', ...SHOW, '--only', 'NOTHING']);
-    expect(args).toEqual(['--only', 'NOTHING']);
+    const run = ['run', '--only', 'TOKEN', '--no-redact', '-q', ...SHOW, '--only', 'NOTHING', '--redact'];
+    const { args, env } = await shown(run, { reveals: true });
+    expect(args).toEqual(['--only', 'NOTHING', '--redact']);
     expect(env.TOKEN).toBe(token);
   });
 
@@ -106,8 +113,7 @@ describe('arguments', () => {
 describe('environment', () => {
   it('holds the secret, which beats an inherited variable of its name, and everything else unchanged', async () => {
     const extra = { TOKEN: 'inherited', PLAIN: 'a=b  c', EMPTY: '', LINES: 'a\nb', _: 'x', KEYZERO_TEST: '1' };
-    const { env } = await shown(['run', '--', ...SHOW], extra);
-    expect(env).toEqual({ ...story.environment(), ...extra, SOURCE: token, TOKEN: token });
+    expect(await revealed([], extra)).toEqual({ ...story.environment(), ...extra, SOURCE: token, TOKEN: token });
   });
 
   it('starts the child where kz was started', async () => {
@@ -116,7 +122,7 @@ describe('environment', () => {
 
   it('with --only lacks declared secrets that were not selected, also when they are inherited', async () => {
     story.config('[secrets]\nTOKEN = { provider = "env", ref = "SOURCE" }\nOTHER = { provider = "env", ref = "NOWHERE" }\n');
-    const { env } = await shown(['run', '--only', 'TOKEN', '--', ...SHOW], { OTHER: 'inherited', PLAIN: 'yes' });
+    const env = await revealed(['--only', 'TOKEN'], { OTHER: 'inherited', PLAIN: 'yes' });
     expect(env.TOKEN).toBe(token);
     expect(env.PLAIN).toBe('yes');
     expect(env).not.toHaveProperty('OTHER');
@@ -124,32 +130,31 @@ describe('environment', () => {
 
   it('lacks an optional secret that is absent, also when it is inherited', async () => {
     story.config('[secrets]\nOPTIONAL = { provider = "env", ref = "NOWHERE", required = false }\n');
-    expect((await shown(['run', '--', ...SHOW], { OPTIONAL: 'inherited' })).env).not.toHaveProperty('OPTIONAL');
+    expect(await revealed([], { OPTIONAL: 'inherited' })).not.toHaveProperty('OPTIONAL');
   });
 
   it('with --clean-env holds a short list and the secrets', async () => {
-    const { env } = await shown(['run', '--clean-env', '--', ...SHOW], { TERM: 'xterm', TZ: 'UTC', PLAIN: 'no', LD_DEBUG: '' });
+    const env = await revealed(['--clean-env'], { TERM: 'xterm', TZ: 'UTC', PLAIN: 'no', LD_DEBUG: '' });
     const { PATH, HOME, TMPDIR, LANG } = story.environment();
     expect(env).toEqual({ PATH, HOME, TMPDIR, LANG, TERM: 'xterm', TZ: 'UTC', TOKEN: token });
   });
 
   it('with --clean-env and --keep-env holds the kept ones too', async () => {
-    const args = ['run', '--clean-env', '--keep-env', 'ONE,TWO', '--keep-env', 'THREE', '--', ...SHOW];
-    const { env } = await shown(args, { ONE: '1', TWO: '2', THREE: '3', FOUR: '4' });
+    const env = await revealed(['--clean-env', '--keep-env', 'ONE,TWO', '--keep-env', 'THREE'], { ONE: '1', TWO: '2', THREE: '3', FOUR: '4' });
     expect(env).toMatchObject({ ONE: '1', TWO: '2', THREE: '3', TOKEN: token });
     expect(env).not.toHaveProperty('FOUR');
   });
 
   it('never holds the passphrase of kz, unless it is kept by name', async () => {
     const passphrase = story.canary();
-    expect((await shown(['run', '--', ...SHOW], { KEYZERO_PASSPHRASE: passphrase })).env).not.toHaveProperty('KEYZERO_PASSPHRASE');
-    const kept = await shown(['run', '--keep-env', 'KEYZERO_PASSPHRASE', '--', ...SHOW], { KEYZERO_PASSPHRASE: passphrase });
-    expect(kept.env.KEYZERO_PASSPHRASE).toBe(passphrase);
+    expect(await revealed([], { KEYZERO_PASSPHRASE: passphrase })).not.toHaveProperty('KEYZERO_PASSPHRASE');
+    const kept = await revealed(['--keep-env', 'KEYZERO_PASSPHRASE'], { KEYZERO_PASSPHRASE: passphrase });
+    expect(kept.KEYZERO_PASSPHRASE).toBe(passphrase);
   });
 
   it('holds a value with newlines, quotes and other scripts as it is', async () => {
     token = story.guard(`line 1 ${token}\nline "2" '$x' \\ ü€𐍈\n`);
-    expect((await shown(['run', '--', ...SHOW])).env.TOKEN).toBe(token);
+    expect((await revealed([])).TOKEN).toBe(token);
   });
 
   it('with -v is described by name and length, on standard error', async () => {

@@ -2,18 +2,24 @@
 import { basename } from 'node:path';
 import { Option, type Command } from 'commander';
 import type { Config } from '../../config/load.ts';
+import { ON_ROTATE } from '../../config/rotation.ts';
 import { KzError } from '../../core/errors.ts';
 import type { Resolved } from '../../providers/secrets.ts';
+import type { Access } from '../../providers/resolve.ts';
+import type { Notice } from '../../run/blind-secrets.ts';
 import type { ChildEnd } from '../../run/child-tree.ts';
-import { runChild, type ChildOptions } from '../../run/child.ts';
+import { runChild, type ChildOptions, type Command as ChildCommand } from '../../run/child.ts';
+import { openRedaction, runDirect } from '../../run/direct.ts';
 import type { ChildEnvironment } from '../../run/environment.ts';
 import { inheritedDescriptors } from '../../run/inherited-descriptors.ts';
 import { prepare, resolveAll } from '../../run/prepare.ts';
+import type { Redaction } from '../../run/redaction.ts';
 import { Signals } from '../../run/signals.ts';
 import { PRELOAD, VERSION } from '../built.ts';
 import { mirror } from '../exit.ts';
 import {
   durationArgument,
+  giveBack,
   listArgument,
   openConfig,
   withConfigFlags,
@@ -29,6 +35,8 @@ interface RunFlags extends ConfigFlags {
   readonly cleanEnv?: boolean;
   readonly keepEnv?: string[];
   readonly blind?: boolean;
+  readonly redact?: boolean;
+  readonly onRotate?: string;
   readonly grace: number;
 }
 
@@ -42,6 +50,9 @@ export function defineRun(command: Command): void {
     .option('--clean-env', 'start from a short list of variables instead of the whole environment')
     .option('--keep-env <names>', 'inherit these too, with --clean-env or --blind (A,B)', listArgument)
     .option('--blind', 'give the program masked tokens instead of the values')
+    .option('--redact', 'hide the values in what the program prints, also on a terminal')
+    .option('--no-redact', 'hide nothing, also where the output is piped')
+    .addOption(new Option('--on-rotate <action>', 'when a secret changes: restart, none, signal:HUP').argParser(rotateArgument))
     .addOption(
       new Option('--grace <duration>', 'time between TERM and KILL when kz is asked to stop')
         .argParser(durationArgument)
@@ -60,22 +71,37 @@ async function run(words: string[], flags: RunFlags): Promise<void> {
   if (program === undefined || program === '') throw new KzError('usage', 'no program to run', { hint: 'kz run -- node server.js' });
   const descriptors = inheritedDescriptors();
   const signals = new Signals();
+  let mirrored: ChildEnd;
   try {
     const child = { descriptors, graceMs: flags.grace, signals };
-    if (flags.blind === true) mirror(await runBlind([program, ...args], flags, child));
-    const { variables: env } = await prepared(flags, signals);
-    mirror(await runChild([program, ...args], { env, ...child }));
+    const { config, access } = await openConfig(flags);
+    try {
+      mirrored = await (flags.blind === true ? runBlind : runWithValues)([program, ...args], { flags, config, access, child });
+    } finally {
+      await giveBack(access);
+    }
   } finally {
     signals.close();
   }
+  mirror(mirrored);
 }
 
-async function prepared(flags: RunFlags, signals: Signals): Promise<ChildEnvironment> {
-  const { config, access } = await openConfig(flags);
+interface Run {
+  readonly flags: RunFlags;
+  readonly config: Config;
+  readonly access: Access;
+  readonly child: Omit<ChildOptions, 'env'>;
+}
+
+async function runWithValues(command: ChildCommand, { flags, config, access, child }: Run): Promise<ChildEnd> {
   const options = { only: flags.only, clean: flags.cleanEnv ?? false, keep: flags.keepEnv ?? [] };
-  const { secrets, environment } = await withDeadline(flags, (signal) => prepare(config, options, access, signal), signals);
-  report(config, secrets, environment);
-  return environment;
+  const prepared = await withDeadline(flags, (signal) => prepare(config, options, access, signal), child.signals);
+  report(config, prepared.secrets, prepared.environment);
+  return runDirect(command, { config, access, prepared, redact: flags.redact, onRotate: flags.onRotate, tell, ...child });
+}
+
+function tell({ level, text }: Notice): void {
+  (level === 'warning' ? warn : notice)(text);
 }
 
 /** What `-v` says, before the program starts. */
@@ -86,8 +112,7 @@ function report(config: Config, secrets: readonly Resolved[], environment: Child
   if (environment.removed.length > 0) detail(`not passed on: ${environment.removed.join(', ')}`);
 }
 
-async function runBlind(command: readonly [string, ...string[]], flags: RunFlags, child: Omit<ChildOptions, 'env'>): Promise<ChildEnd> {
-  const { config, access } = await openConfig(flags);
+async function runBlind(command: ChildCommand, { flags, config, access, child }: Run): Promise<ChildEnd> {
   const resolution = await withDeadline(flags, (signal) => resolveAll(config, flags, access, signal), child.signals);
   const { openBlindRun } = await import('../../run/blind.ts');
   const run = await openBlindRun(config, resolution, {
@@ -98,19 +123,32 @@ async function runBlind(command: readonly [string, ...string[]], flags: RunFlags
     preload: PRELOAD,
     clean: flags.cleanEnv ?? false,
     keep: flags.keepEnv ?? [],
-    tell: ({ level, text }) => {
-      (level === 'warning' ? warn : notice)(text);
-    },
+    tell,
   });
   report(config, resolution.secrets, run.environment);
   let status = 'not started';
   try {
-    const end = await runChild(command, { env: run.environment.variables, ...child });
+    const redaction = await blindRedaction(config, resolution.secrets, flags.redact);
+    const end = await runChild(command, { env: run.environment.variables, output: redaction?.output, ...child });
     status = 'code' in end ? `exit ${String(end.code)}` : `signal ${end.signal}`;
     return end;
   } finally {
     await run.close(status);
   }
+}
+
+/** A blind child has only what is exposed; the rest it cannot print. */
+async function blindRedaction(config: Config, secrets: readonly Resolved[], wanted: boolean | undefined): Promise<Redaction | undefined> {
+  const hidden = secrets
+    .filter((each) => each.state === 'set')
+    .filter(({ name }) => wanted === true || config.secrets.get(name)?.expose === true);
+  return hidden.length === 0 ? undefined : openRedaction(hidden, wanted, tell);
+}
+
+/** The schema's own check, for a flag. */
+function rotateArgument(text: string): string {
+  if (ON_ROTATE.test(text)) return text;
+  throw new KzError('usage', `${JSON.stringify(text)} is none of restart, none, signal:HUP (INT, TERM, QUIT, USR1, USR2)`);
 }
 
 function summary(secret: Resolved): string {

@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import type { Config } from '../../config/load.ts';
 import { resolveSecrets, type Resolved } from '../../providers/secrets.ts';
-import { openConfig, withConfigFlags, withDeadline, withTimeoutFlag, type ConfigFlags } from '../options.ts';
+import { giveBack, openConfig, withConfigFlags, withDeadline, withTimeoutFlag, type ConfigFlags } from '../options.ts';
 import { NOTHING_DECLARED, presence } from '../presence.ts';
 import { detail, notice, print, printError, printJson, table } from '../ui.ts';
 
@@ -20,6 +20,7 @@ export function defineStatus(command: Command): void {
 async function status(flags: StatusFlags): Promise<void> {
   const { config, access } = await openConfig(flags);
   const { secrets } = await withDeadline(flags, (signal) => resolveSecrets(config, {}, access, signal));
+  await giveBack(access);
   const failures = secrets.flatMap((secret) => (secret.state === 'failed' ? [secret.error] : []));
   if (flags.json === true) printJson(document(config, secrets));
   else {

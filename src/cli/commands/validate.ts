@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import type { Config } from '../../config/load.ts';
 import { KzError } from '../../core/errors.ts';
+import { SHORTEST_FORM } from '../../mask/form.ts';
 import { PROVIDERS } from '../../providers/table.ts';
 import { checkBlind, type BlindCheck, type KnownScope } from '../../run/blind-check.ts';
 import { openConfig, withConfigFlags, type ConfigFlags } from '../options.ts';
@@ -34,7 +35,7 @@ async function validate(flags: ValidateFlags): Promise<void> {
 }
 
 function report(config: Config, blind: BlindCheck, flags: ValidateFlags): void {
-  const warnings = [...notBuilt(config), ...blind.warnings];
+  const warnings = [...notBuilt(config), ...tooShort(config), ...blind.warnings];
   if (flags.json === true) {
     const { environments, environment, files } = config;
     printJson({
@@ -92,6 +93,16 @@ function notBuilt(config: Config): string[] {
   return [...used]
     .filter((name) => PROVIDERS[name].open === undefined)
     .map((name) => `provider ${JSON.stringify(name)} is not built yet; its secrets cannot be resolved`);
+}
+
+/** By what the config says; what the values are `kz doctor` says. */
+function tooShort(config: Config): string[] {
+  return [...config.secrets.values()]
+    .filter(({ max_length: most = Infinity, one_of: choices }) => {
+      const longest = choices === undefined ? Infinity : Math.max(...choices.map(({ length }) => length));
+      return Math.min(most, longest) < SHORTEST_FORM;
+    })
+    .map(({ name }) => `${name} is shorter than ${String(SHORTEST_FORM)} bytes: what the program prints is not searched for it`);
 }
 
 function problemJson(problem: KzError): unknown {

@@ -1,0 +1,145 @@
+// What is at one path of Vault: the fields of a kv secret, or of credentials that an engine has just made. Reading from most engines makes
+// something, so nothing is read twice.
+import { KzError } from '../core/errors.ts';
+import { suggest } from '../core/suggest.ts';
+import { selectKey } from './document.ts';
+import type { Lease } from './provider.ts';
+import { placeIn, type Place } from './vault-mounts.ts';
+import { encodePath } from './vault-ref.ts';
+import { at, isRecord, type VaultAnswer } from './vault-server.ts';
+import type { VaultSession } from './vault-session.ts';
+
+export type Fields = Readonly<Record<string, unknown>>;
+
+export interface VaultDocument {
+  readonly place: Place;
+  readonly fields: Fields;
+  readonly lease?: Lease | undefined;
+  /** Of kv version 2. */
+  readonly version?: string | undefined;
+}
+
+/** Throws an error for this path, in the words of the place. */
+export async function readDocument(place: Place, session: VaultSession, signal: AbortSignal): Promise<VaultDocument> {
+  const askedAt = Date.now();
+  const answer = await askFor(place, session, signal);
+  if (answer.status === 404 && place.mount.engine === 'hidden' && saysVersioned(answer)) {
+    const { label, version } = place;
+    return readDocument(placeIn({ ...place.mount, engine: 'kv2' }, { path: label, version }), session, signal);
+  }
+  if (answer.status !== 200) throw readError(answer, place, session);
+  const data = at(answer.body, 'data');
+  const versioned = versionedFields(place, data);
+  if (versioned !== undefined) return { place, ...versioned };
+  if (place.version !== undefined) throw new KzError('ref-invalid', `${JSON.stringify(place.label)} has no versions`);
+  if (!isRecord(data)) throw missing(place, session);
+  return { place, fields: data, lease: leaseOf(answer.body, askedAt, session) };
+}
+
+/** The whole secret as JSON without a field. Throws `secret-missing` with the nearest field, `secret-invalid` for what cannot be kept exact. */
+export function fieldText({ place, fields }: VaultDocument, field: string | undefined, who: string): string {
+  const problem = problemOf(field !== undefined && Object.hasOwn(fields, field) ? fields[field] : fields);
+  if (problem !== undefined) throw new KzError('secret-invalid', `${JSON.stringify(place.label)} in ${who} ${problem}`);
+  if (field === undefined) return JSON.stringify(fields);
+  const text = selectKey(new Map(Object.entries(fields)), field);
+  if (text !== undefined) return text;
+  const near = suggest(field, Object.keys(fields));
+  const message = `${JSON.stringify(place.label)} in ${who} has no field ${JSON.stringify(field)}`;
+  const hint = near === undefined ? `to see its fields, run \`vault kv get ${place.label}\`` : `did you mean ${JSON.stringify(near)}?`;
+  throw new KzError('secret-missing', message, { hint });
+}
+
+export function askFor({ path, version }: Place, session: VaultSession, signal: AbortSignal): Promise<VaultAnswer> {
+  const query = version === undefined ? '' : `?version=${String(version)}`;
+  return session.ask({ path: `${encodePath(path)}${query}` }, signal);
+}
+
+export function readError({ status, errors, body }: VaultAnswer, place: Place, session: VaultSession): KzError {
+  const { who, namespaceHint } = session.server;
+  const quoted = JSON.stringify(place.label);
+  if (errors.includes('no handler for route')) {
+    return new KzError('ref-invalid', `${who} has no secrets engine at ${quoted}`, {
+      hint: `run \`vault secrets list\`; ${namespaceHint}`,
+    });
+  }
+  switch (status) {
+    case 403:
+      return denied(place, session, 'read');
+    case 404:
+      return gone(place, at(body, 'data', 'metadata'), session) ?? missing(place, session);
+    case 405:
+      return new KzError('ref-invalid', `${quoted} in ${who} is nothing that can be read`, {
+        hint: 'kz reads with GET; what takes POST it does not',
+      });
+    default: {
+      const hint = `to see why, run \`vault read ${place.path}\``;
+      return new KzError('provider-failed', `${who} answered ${String(status)} for ${quoted}`, { hint });
+    }
+  }
+}
+
+export function denied({ label, path, mount }: Place, session: VaultSession, doing: 'read' | 'write'): KzError {
+  const { who, namespaceHint, namespace } = session.server;
+  const wanted = doing === 'read' ? '`read`' : '`create`, `read` and `update`';
+  const data = mount.engine === 'hidden' ? ' (for kv version 2 with `data/` after the mount)' : '';
+  const where = namespace === undefined ? '' : `; ${namespaceHint}`;
+  const verb = doing === 'read' ? 'reading' : 'writing';
+  return new KzError('provider-denied', `${who} denies ${verb} ${JSON.stringify(label)}`, {
+    hint: `the policy needs ${wanted} on ${JSON.stringify(path)}${data}${where}`,
+  });
+}
+
+/** Version 2 keeps what it knows of a version that it does not give any more. */
+function gone({ label, version }: Place, metadata: unknown, { server }: VaultSession): KzError | undefined {
+  if (!isRecord(metadata)) return undefined;
+  const number = String(version ?? metadata.version);
+  const which = `version ${number} of ${JSON.stringify(label)} in ${server.who}`;
+  if (metadata.destroyed === true)
+    return new KzError('secret-missing', `${which} was destroyed`, { hint: 'it cannot come back: write it again' });
+  return new KzError('secret-missing', `${which} was deleted`, { hint: `run \`vault kv undelete -versions=${number} ${label}\`` });
+}
+
+function missing({ label, version, mount, path }: Place, { server }: VaultSession): KzError {
+  const what = version === undefined ? JSON.stringify(label) : `version ${String(version)} of ${JSON.stringify(label)}`;
+  const hasData = mount.engine === 'kv1' && path.startsWith(`${mount.prefix}/data/`);
+  const hint = hasData ? `${JSON.stringify(mount.prefix)} is kv version 1, whose paths have no \`data/\`` : undefined;
+  return new KzError('secret-missing', `${what} is not in ${server.who}`, { hint });
+}
+
+function saysVersioned({ body }: VaultAnswer): boolean {
+  const warnings = at(body, 'warnings');
+  return Array.isArray(warnings) && warnings.some((warning) => /versioned k\/v/i.test(String(warning)));
+}
+
+/** Undefined when this is not an answer of kv version 2. */
+function versionedFields({ mount, path }: Place, data: unknown): { fields: Fields; version: string } | undefined {
+  const mayBe = mount.engine === 'kv2' || (mount.engine === 'hidden' && path.includes('/data/'));
+  const [fields, version] = [at(data, 'data'), at(data, 'metadata', 'version')];
+  if (!mayBe || !isRecord(fields) || typeof version !== 'number') return undefined;
+  return { fields, version: String(version) };
+}
+
+/** Version 1 of kv gives a duration, and no lease. */
+function leaseOf(body: unknown, askedAt: number, session: VaultSession): Lease | undefined {
+  const [id, duration] = [at(body, 'lease_id'), at(body, 'lease_duration')];
+  if (typeof id !== 'string' || id === '') return undefined;
+  session.issued(id);
+  if (typeof duration !== 'number' || duration <= 0) return undefined;
+  const durationMs = duration * 1000;
+  return { id, expiresAt: askedAt + durationMs, durationMs, renewable: at(body, 'renewable') === true };
+}
+
+const MAX_DEPTH = 100;
+
+/** Level by level, without recursion: what is nested deeply enough would end the process. */
+export function problemOf(value: unknown): string | undefined {
+  let level = [value];
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > MAX_DEPTH) return 'is nested too deeply';
+    if (level.some((each) => Number.isInteger(each) && !Number.isSafeInteger(each))) {
+      return 'has a number with more digits than kz can keep: store it as text';
+    }
+    level = level.flatMap((each) => (typeof each === 'object' && each !== null ? (Object.values(each) as unknown[]) : []));
+  }
+  return undefined;
+}
