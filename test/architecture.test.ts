@@ -37,10 +37,13 @@ const REVEALS: Record<string, string> = {
   'mask/remask.ts': 'searches responses for values',
   'mask/swap.ts': 'puts a value in the place of its token',
   'providers/age.ts': 'writes a value',
+  'providers/aws.ts': 'writes a value',
   'providers/keychain.ts': 'writes a value',
+  'providers/onepassword.ts': 'writes a value',
   'providers/secrets.ts': 'decodes, fills templates and checks shapes',
   'providers/store-key.ts': 'writes and reads the store’s own key',
   'providers/store.ts': 'writes a value',
+  'providers/vault.ts': 'writes a value',
   'run/credential-check.ts': 'sends a value to prove that it works',
   'run/environment.ts': 'builds the child’s environment',
 };

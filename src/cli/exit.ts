@@ -1,5 +1,4 @@
 // How kz ends when a signal had a part in it: so that whoever started kz cannot tell it from the program that it ran.
-import { setMaxListeners } from 'node:events';
 import { closeSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import type { ChildEnd } from '../run/child-tree.ts';
@@ -37,8 +36,6 @@ export class Interrupted extends Error {
  */
 export async function interruptible<T>(signals: Signals, outer: AbortSignal, action: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();
-  // Every provider listens, some once for each request; Node warns of more than ten.
-  setMaxListeners(0, controller.signal);
   const expire = (): void => {
     controller.abort(outer.reason);
   };

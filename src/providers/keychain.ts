@@ -9,8 +9,9 @@ import { existsSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ProviderOptions } from '../config/schema.ts';
 import { KzError, systemCode } from '../core/errors.ts';
-import { withFileLock, type Busy } from '../core/file-lock.ts';
+import type { Busy } from '../core/file-lock.ts';
 import { Secret } from '../core/secret.ts';
+import { onePromptAtATime } from './one-prompt.ts';
 import type { Outcome, Provider, ProviderContext, Ref } from './provider.ts';
 
 type KeychainOptions = NonNullable<ProviderOptions['keychain']>;
@@ -20,7 +21,7 @@ export function openKeychain(options: KeychainOptions, context: ProviderContext,
   const setup: Setup = { service: options.service ?? 'keyzero', env: busEnvironment(context.env, runtimeDirectory()), libraryFrom };
   // The helper starts while others ask: only the asking is one at a time.
   const connect = <T>(use: (ask: Ask) => Promise<T>, signal: AbortSignal): Promise<T> =>
-    withHelper(setup, (ask) => onePromptAtATime(context, () => use(ask), signal), signal);
+    withHelper(setup, (ask) => onePromptAtATime({ path: join(context.userDirectory, 'keychain'), busy }, () => use(ask), signal), signal);
   return {
     get: (refs, signal) => connect((ask) => lookUpInTurn(refs, setup, ask), signal),
 
@@ -110,21 +111,6 @@ async function lookUp(ref: Ref, defaultService: string, ask: Ask): Promise<Outco
     return { ok: false, error: new KzError('secret-missing', `the system keychain has no ${describe(item)}`) };
   } catch (error) {
     if (error instanceof KzError) return { ok: false, error };
-    throw error;
-  }
-}
-
-/**
- * Several kz that start together would each open an unlock dialog: so the first one asks, and the others find the keychain unlocked.
- * Without a folder to put a lock in, they still work.
- */
-async function onePromptAtATime<T>({ userDirectory }: ProviderContext, action: () => Promise<T>, signal: AbortSignal): Promise<T> {
-  let running: Promise<T> | undefined;
-  const start = (): Promise<T> => (running = action());
-  try {
-    return await withFileLock({ path: join(userDirectory, 'keychain'), busy }, start, signal);
-  } catch (error) {
-    if (error instanceof KzError && error.code === 'write-failed') return running ?? action();
     throw error;
   }
 }

@@ -2,7 +2,7 @@
 // unlock. `op` gets the variables that it needs and no others, and never a value in its arguments.
 import { join } from 'node:path';
 import { KzError, systemCode } from '../core/errors.ts';
-import { withFileLock } from '../core/file-lock.ts';
+import { onePromptAtATime } from './one-prompt.ts';
 import { readFault } from './onepassword-faults.ts';
 import { runProgram, type ProgramEnd } from './program.ts';
 import type { ProviderContext } from './provider.ts';
@@ -96,18 +96,6 @@ function hasSession(env: ProviderContext['env']): boolean {
 function isLocked({ errors }: ProgramEnd): boolean {
   const fault = readFault(errors);
   return fault.concerns === 'all' && fault.error.code === 'provider-locked';
-}
-
-/** Without a folder to put a lock in, kz still works. */
-async function onePromptAtATime<T>(lock: string, action: () => Promise<T>, signal: AbortSignal): Promise<T> {
-  let running: Promise<T> | undefined;
-  const start = (): Promise<T> => (running = action());
-  try {
-    return await withFileLock(lock, start, signal);
-  } catch (error) {
-    if (error instanceof KzError && error.code === 'write-failed') return running ?? action();
-    throw error;
-  }
 }
 
 function timedOut(cause: unknown): KzError {

@@ -7,6 +7,7 @@ import type { ProviderName } from '../config/provider-names.ts';
 import { parseDuration } from '../core/duration.ts';
 import { KzError } from '../core/errors.ts';
 import type { Lease, Provider } from './provider.ts';
+import { isAboutValue, Trouble, type KeeperEvent, type NotAdopted } from './renew-event.ts';
 import type { Access } from './resolve.ts';
 import { refOf, resolveSecrets, type Resolved, type SetSecret } from './secrets.ts';
 
@@ -19,23 +20,6 @@ export interface Consumer {
   /** The lease is over and nothing took its place. A later `adopt` makes the secret good again. */
   expire(names: readonly string[]): void;
 }
-
-export interface NotAdopted {
-  readonly name: string;
-  /** The end of a sentence that starts with the name: `would go to other hosts`. */
-  readonly why: string;
-}
-
-export type KeeperEvent =
-  | { readonly type: 'adopted'; readonly names: readonly string[] }
-  /** There is a new value, and the old one stays: it fails its checks, or the consumer cannot take it. */
-  | ({ readonly type: 'kept' } & NotAdopted)
-  /** Told once until it works again. `until` is the end of the lease, in milliseconds since the epoch. */
-  | { readonly type: 'failing'; readonly names: readonly string[]; readonly error: KzError; readonly until?: number | undefined }
-  | { readonly type: 'working'; readonly names: readonly string[] }
-  /** The lease cannot live on, and nobody could take what comes after it. */
-  | { readonly type: 'ending'; readonly names: readonly string[]; readonly at: number }
-  | { readonly type: 'expired'; readonly names: readonly string[] };
 
 export interface KeeperOptions {
   readonly config: Config;
@@ -60,6 +44,8 @@ const LONGEST_RETRY_MS = 60_000;
 const SECOND_LOOK_MS = 1000;
 /** Long enough to cost short runs nothing. */
 const FIRST_LOGIN_RENEWAL_MS = 5000;
+/** Whatever a server says about its leases, it is not asked more often. */
+const SHORTEST_WAIT_MS = 250;
 /** A timer of Node's cannot wait longer than 24 days. */
 const LONGEST_WAIT_MS = 20 * 86_400_000;
 
@@ -201,11 +187,14 @@ export class Keeper {
   /** A login that cannot be renewed is not told: the provider logs in again, or says so when it is next asked. */
   async #keepLogin(name: ProviderName): Promise<void> {
     const provider = await this.#options.access.open(name);
-    for (let waitMs = FIRST_LOGIN_RENEWAL_MS; ;) {
-      const lease = provider.login?.();
-      if (lease === undefined || provider.renew === undefined) return;
-      await this.#sleep(Math.min(waitMs, this.#halfLife(lease)));
-      const next = await this.#prolong(provider, lease, 0);
+    if (provider.login === undefined || provider.renew === undefined) return;
+    const first = provider.login();
+    let waitMs = first === undefined ? LONGEST_RETRY_MS : Math.min(FIRST_LOGIN_RENEWAL_MS, this.#halfLife(first));
+    for (;;) {
+      await this.#sleep(waitMs);
+      // Between two logins there is none.
+      const lease = provider.login();
+      const next = lease === undefined ? OVER : await this.#prolong(provider, lease, 0);
       waitMs = next.type === 'lives' ? this.#halfLife(next.lease) : LONGEST_RETRY_MS;
     }
   }
@@ -296,7 +285,7 @@ export class Keeper {
 
   #halfLife({ expiresAt, durationMs }: Lease): number {
     const since = this.#now() - (expiresAt - durationMs);
-    return Math.max(0, this.#jittered(durationMs / 2, 0.1) - since);
+    return Math.max(SHORTEST_WAIT_MS, this.#jittered(durationMs / 2, 0.1) - since);
   }
 
   /** Doubles; while there is a lease, so that it is asked at least once more before the end. */
@@ -319,33 +308,6 @@ const OVER: Next = { type: 'over' };
 interface Read {
   readonly lease?: Lease | undefined;
   readonly error?: KzError | undefined;
-}
-
-/** Something that does not work is told once, and once more when it does again. */
-class Trouble {
-  readonly #names: readonly string[];
-  readonly #tell: KeeperOptions['tell'];
-  count = 0;
-
-  constructor(names: readonly string[], tell: KeeperOptions['tell']) {
-    this.#names = names;
-    this.#tell = tell;
-  }
-
-  goesOn(error: KzError, until?: number): void {
-    this.count += 1;
-    // What is wrong with a value was told with its name.
-    if (this.count === 1 && !isAboutValue(error)) this.#tell({ type: 'failing', names: this.#names, error, until });
-  }
-
-  isOver(): void {
-    if (this.count > 0) this.#tell({ type: 'working', names: this.#names });
-    this.count = 0;
-  }
-}
-
-function isAboutValue({ code }: KzError): boolean {
-  return code.startsWith('secret-');
 }
 
 function withoutName(message: string, name: string): string {

@@ -1,4 +1,5 @@
 // Refs → outcomes: grouped by provider, each provider asked once with all its refs, all providers in parallel, under one deadline.
+import { setMaxListeners } from 'node:events';
 import type { ProviderName } from '../config/provider-names.ts';
 import type { ProviderOptions } from '../config/schema.ts';
 import { KzError } from '../core/errors.ts';
@@ -44,6 +45,8 @@ export class Access {
 
 /** One answer per lookup, in the same order. Never throws for a provider's failure: each of its refs gets the error. */
 export async function resolveRefs(lookups: readonly Lookup[], access: Access, signal: AbortSignal): Promise<readonly Answer[]> {
+  // Every provider listens, some once for each request; Node warns of more than ten.
+  setMaxListeners(0, signal);
   const groups = groupByProvider(lookups);
   const answers = new Map<string, Answer>();
   await Promise.all(

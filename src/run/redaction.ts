@@ -8,13 +8,15 @@ export type Stream = 1 | 2;
 export class Redaction {
   /** For `ChildOptions`. */
   readonly output: Output;
-  readonly #redactors: readonly Redactor[];
-  #set: RedactionSet;
+  readonly #hidden: Redacted[];
+  readonly #late: readonly LateRedactor[];
+  #set: RedactionSet | undefined;
 
   constructor(hidden: readonly Redacted[], streams: readonly Stream[], tell: (notice: Notice) => void) {
-    this.#set = new RedactionSet(hidden);
-    const [stdout, stderr] = ([1, 2] as const).map((stream) => (streams.includes(stream) ? new Redactor(this.#set) : undefined));
-    this.#redactors = [stdout, stderr].filter((each) => each !== undefined);
+    this.#hidden = [...hidden];
+    const set = (): RedactionSet => (this.#set ??= new RedactionSet(this.#hidden));
+    const [stdout, stderr] = ([1, 2] as const).map((stream) => (streams.includes(stream) ? new LateRedactor(set) : undefined));
+    this.#late = [stdout, stderr].filter((each) => each !== undefined);
     this.output = {
       stdout,
       stderr,
@@ -22,11 +24,38 @@ export class Redaction {
         tell({ level: 'warning', text: `the program’s output cannot be written (${code})` });
       },
     };
+    // All spellings of all values take 10 ms: while the program starts, not before.
+    setTimeout(set, 1).unref();
   }
 
   /** Old values stay hidden. */
   add(more: readonly Redacted[]): void {
+    this.#hidden.push(...more);
+    if (this.#set === undefined) return;
     this.#set = this.#set.with(more);
-    for (const redactor of this.#redactors) redactor.use(this.#set);
+    for (const redactor of this.#late) redactor.use(this.#set);
+  }
+}
+
+/** Begins with the first byte. */
+class LateRedactor {
+  readonly #set: () => RedactionSet;
+  #redactor: Redactor | undefined;
+
+  constructor(set: () => RedactionSet) {
+    this.#set = set;
+  }
+
+  push(chunk: Buffer): Buffer {
+    this.#redactor ??= new Redactor(this.#set());
+    return this.#redactor.push(chunk);
+  }
+
+  end(): Buffer {
+    return this.#redactor?.end() ?? Buffer.alloc(0);
+  }
+
+  use(set: RedactionSet): void {
+    this.#redactor?.use(set);
   }
 }

@@ -1,6 +1,6 @@
 // What happens to values while a program runs, in words: for standard error, and for the log of a blind run.
 import type { Rotation } from '../audit/event.ts';
-import type { KeeperEvent } from '../providers/renew.ts';
+import type { KeeperEvent } from '../providers/renew-event.ts';
 import type { Notice } from './blind-secrets.ts';
 
 /** What depends on who uses the values. */

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { loadConfig } from '../../src/config/load.ts';
 import { KzError } from '../../src/core/errors.ts';
-import { Keeper, type KeeperEvent, type NotAdopted } from '../../src/providers/renew.ts';
+import type { KeeperEvent, NotAdopted } from '../../src/providers/renew-event.ts';
+import { Keeper } from '../../src/providers/renew.ts';
 import { resolveSecrets, type SetSecret } from '../../src/providers/secrets.ts';
 import { HandClock, OneShelf, settled, Shelf } from '../fixtures/shelf.ts';
 
@@ -293,4 +294,23 @@ it('asks nothing any more once it is closed', async () => {
   keeper?.close();
   await clock.pass(60 * MINUTE);
   expect(shelf.calls).toEqual([]);
+});
+
+it('goes on asking for a login that could not be renewed, once a minute and not more', async () => {
+  const { clock, shelf } = await scene(ONE, (shelf) => {
+    shelf.values.set('db', 'CANARY-1');
+    shelf.leaseMs = 24 * 60 * MINUTE;
+    shelf.loginLease = shelf.lease('login', 2 * MINUTE);
+    shelf.renewFor = () => {
+      throw new KzError('lease-ended', 'the login cannot be renewed');
+    };
+  });
+  await clock.pass(6000);
+  shelf.loginLease = undefined;
+  await clock.pass(3 * MINUTE);
+  expect(shelf.calls).toEqual(['renew login']);
+  shelf.loginLease = shelf.lease('login', 2 * MINUTE);
+  await clock.pass(10 * MINUTE);
+  expect(shelf.calls.length).toBeLessThanOrEqual(12);
+  expect(shelf.calls.length).toBeGreaterThan(5);
 });

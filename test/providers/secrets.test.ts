@@ -102,7 +102,7 @@ describe('no value', () => {
   });
 
   it('does not hide a provider that fails: optional is about absence only', async () => {
-    expect(await resolve('A = { provider = "vault", ref = "x", required = false }')).toEqual({ A: 'provider-not-built' });
+    expect(await resolve('A = { provider = "keyzero", ref = "x", required = false }')).toEqual({ A: 'provider-not-built' });
     expect(await resolve('A = { provider = "exec", ref = "false", default = "d" }', { PATH: '/usr/bin:/bin' })).toEqual({
       A: 'provider-failed',
     });
@@ -110,7 +110,7 @@ describe('no value', () => {
 
   it('leaves the other secrets alone', async () => {
     expect(
-      await resolve('A = { provider = "env", ref = "X" }\nB = { provider = "env", ref = "Y" }\nC = { provider = "aws", ref = "sm://x" }', {
+      await resolve('A = { provider = "env", ref = "X" }\nB = { provider = "env", ref = "Y" }\nC = { provider = "keyzero", ref = "x" }', {
         Y: 'y',
       }),
     ).toEqual({

@@ -1,0 +1,46 @@
+// What a keeper tells: a closed union, without a field that could hold a value.
+import type { KzError } from '../core/errors.ts';
+
+export interface NotAdopted {
+  readonly name: string;
+  /** The end of a sentence that starts with the name: `would go to other hosts`. */
+  readonly why: string;
+}
+
+export type KeeperEvent =
+  | { readonly type: 'adopted'; readonly names: readonly string[] }
+  /** There is a new value, and the old one stays: it fails its checks, or the consumer cannot take it. */
+  | ({ readonly type: 'kept' } & NotAdopted)
+  /** Told once until it works again. `until` is the end of the lease, in milliseconds since the epoch. */
+  | { readonly type: 'failing'; readonly names: readonly string[]; readonly error: KzError; readonly until?: number | undefined }
+  | { readonly type: 'working'; readonly names: readonly string[] }
+  /** The lease cannot live on, and nobody could take what comes after it. */
+  | { readonly type: 'ending'; readonly names: readonly string[]; readonly at: number }
+  | { readonly type: 'expired'; readonly names: readonly string[] };
+
+/** Something that does not work is told once, and once more when it does again. */
+export class Trouble {
+  readonly #names: readonly string[];
+  readonly #tell: (event: KeeperEvent) => void;
+  count = 0;
+
+  constructor(names: readonly string[], tell: (event: KeeperEvent) => void) {
+    this.#names = names;
+    this.#tell = tell;
+  }
+
+  goesOn(error: KzError, until?: number): void {
+    this.count += 1;
+    // What is wrong with a value was told with its name.
+    if (this.count === 1 && !isAboutValue(error)) this.#tell({ type: 'failing', names: this.#names, error, until });
+  }
+
+  isOver(): void {
+    if (this.count > 0) this.#tell({ type: 'working', names: this.#names });
+    this.count = 0;
+  }
+}
+
+export function isAboutValue({ code }: KzError): boolean {
+  return code.startsWith('secret-');
+}
