@@ -5,6 +5,9 @@ import type { Output } from './filtered-output.ts';
 
 export type Stream = 1 | 2;
 
+/** All spellings of all values take 10 ms: while the program starts, and not for one that is over by then without a word. */
+const PREPARE_AFTER_MS = 30;
+
 export class Redaction {
   /** For `ChildOptions`. */
   readonly output: Output;
@@ -24,8 +27,7 @@ export class Redaction {
         tell({ level: 'warning', text: `the program’s output cannot be written (${code})` });
       },
     };
-    // All spellings of all values take 10 ms: while the program starts, not before.
-    setTimeout(set, 1).unref();
+    setTimeout(set, PREPARE_AFTER_MS).unref();
   }
 
   /** Old values stay hidden. */

@@ -144,7 +144,9 @@ describe('kz validate', () => {
   });
 
   it('warns of providers that are not built', async () => {
-    story.config('[secrets]\nA = { provider = "keyzero", ref = "github/pat" }\n[[secrets_from]]\nprovider = "keyzero"\nref = "github/all"\n');
+    story.config(
+      '[secrets]\nA = { provider = "keyzero", ref = "github/pat" }\n[[secrets_from]]\nprovider = "keyzero"\nref = "github/all"\n',
+    );
     const { code, stdout, stderr } = await story.kz(['validate']);
     expect(code).toBe(0);
     expect(stdout).toContain('declares 1 secret and 1 document\n');

@@ -140,7 +140,12 @@ describe('environment', () => {
   });
 
   it('with --clean-env and --keep-env holds the kept ones too', async () => {
-    const env = await revealed(['--clean-env', '--keep-env', 'ONE,TWO', '--keep-env', 'THREE'], { ONE: '1', TWO: '2', THREE: '3', FOUR: '4' });
+    const env = await revealed(['--clean-env', '--keep-env', 'ONE,TWO', '--keep-env', 'THREE'], {
+      ONE: '1',
+      TWO: '2',
+      THREE: '3',
+      FOUR: '4',
+    });
     expect(env).toMatchObject({ ONE: '1', TWO: '2', THREE: '3', TOKEN: token });
     expect(env).not.toHaveProperty('FOUR');
   });

@@ -45,6 +45,15 @@ describe('a value that the program prints', () => {
     expect(stdout).toBe('{"id": 1,\t"error":"cannot reach db with [redacted:TOKEN]"}\n');
   });
 
+  it('is not hidden when it is short enough to be a word of something else, which kz validate says', async () => {
+    story.config('[secrets]\nTOKEN = { provider = "env", ref = "SOURCE", max_length = 7 }\n');
+    const { stdout } = await sh('echo "$TOKEN, a storage"', [], { env: { SOURCE: 'storage' } });
+    expect(stdout).toBe('storage, a storage\n');
+    expect((await story.kz(['validate'])).stderr).toContain(
+      'TOKEN is shorter than 8 bytes: what the program prints is not searched for it',
+    );
+  });
+
   it('stays with --no-redact', async () => {
     expect((await sh('echo "$TOKEN"', ['--no-redact'], { reveals: true })).stdout).toBe(`${token}\n`);
   });
@@ -112,11 +121,10 @@ async function everywhere(text: string, env: Readonly<Record<string, string>>): 
 }
 
 describe('of a connection string that is a secret', () => {
-  let password: string;
   let env: Record<string, string>;
 
   beforeEach(() => {
-    password = story.canary('pä/ss"@ ');
+    const password = story.canary('pä/ss"@ ');
     env = { SOURCE: story.guard(`postgresql://app:${encodeURIComponent(password)}@db.example:5432/app`) };
   });
 

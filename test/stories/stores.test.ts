@@ -149,7 +149,14 @@ OTHER = { provider = "age", ref = "secrets.env.age#OTHER" }
     );
     await put('OTHER', values.OTHER);
     expect((await reveal(['get', 'TOKEN'])).stdout).toBe(`${values.TOKEN}\n`);
-    const shown = await reveal(['run', '--no-redact', '--', process.execPath, '-p', 'JSON.stringify([process.env.TOKEN, process.env.OTHER])']);
+    const shown = await reveal([
+      'run',
+      '--no-redact',
+      '--',
+      process.execPath,
+      '-p',
+      'JSON.stringify([process.env.TOKEN, process.env.OTHER])',
+    ]);
     expect(JSON.parse(shown.stdout)).toEqual([values.TOKEN, values.OTHER]);
     const decrypter = new Decrypter();
     decrypter.addIdentity(other);
