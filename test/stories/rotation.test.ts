@@ -113,7 +113,7 @@ describe('direct mode', () => {
     return new Running(story.start(['run', ...flags, '--', NODE, '-e', shows], { keepInput: true }));
   }
 
-  it('on_rotate = "restart" starts the program again with the new value, on the same pipes, and both values are redacted', async () => {
+  it('a restart gives the program the new value on the same pipes, and both values are redacted', async () => {
     fresh = story.canary('longer-');
     const running = start(', on_rotate = "restart"');
     const [first = 0] = await running.numbers('ready');
