@@ -96,6 +96,7 @@ export class Counter {
 async function bytesOf(message) {
   /** @type {Buffer[]} */
   const chunks = [];
-  for await (const chunk of message) chunks.push(/** @type {Buffer} */ (chunk));
+  message.on('data', (/** @type {Buffer} */ chunk) => chunks.push(chunk));
+  await once(message, 'end');
   return Buffer.concat(chunks);
 }

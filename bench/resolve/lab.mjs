@@ -16,7 +16,10 @@ export class Lab {
   folder = mkdtempSync(join(tmpdir(), 'kz-bench-'));
   /** @type {Map<string, string>} */
   secrets;
-  /** Nothing else of this machine's environment, and no question to the address where cloud machines find their keys. */
+  /**
+   * Nothing else of this machine's environment, and no question to the address where cloud machines find their keys.
+   * @type {Record<string, string>}
+   */
   env;
   /** @type {Set<import('node:child_process').ChildProcess>} */
   #running = new Set();

@@ -121,11 +121,10 @@ async function fromVault(lab, servers) {
   await put('sys/mounts/bench', { type: 'kv', options: { version: '2' } });
   await put('bench/data/all', { data: Object.fromEntries(lab.secrets) });
   for (const [name, value] of lab.secrets) await put(`bench/data/${name}`, { data: { value } });
-  const { body } = await vault.request('GET', 'sys/health');
-  const version = /** @type {{ version?: string } | undefined} */ (body)?.version ?? '';
+  const health = /** @type {{ body: { version?: string } }} */ (await vault.request('GET', 'sys/health'));
   const settings = (/** @type {string} */ address) => ({ env: { VAULT_ADDR: address, VAULT_TOKEN: vault.token } });
   const common = {
-    ...{ provider: 'vault', server: isReal ? `Vault ${version}` : 'the stand-in of the tests', settings: settings(vault.address) },
+    ...{ provider: 'vault', server: isReal ? `Vault ${health.body.version ?? ''}` : 'the stand-in of the tests', settings: settings(vault.address) },
     delayed: await delayed(lab, vault.address, { settings, isLogin: ({ url }) => /^\/v1\/(?:sys|auth)\//.test(url ?? '') }),
   };
   return [
