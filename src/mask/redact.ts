@@ -19,7 +19,7 @@ export class RedactionSet implements Hiding {
   readonly #documents: readonly Replacement[];
 
   constructor(list: readonly Redacted[]) {
-    this.#list = list;
+    this.#list = [...list];
     this.values = new ReplacementSet(redactionsOf(list));
     this.#documents = this.values.list.filter(isDocument).sort((a, b) => b.find.length - a.find.length);
   }

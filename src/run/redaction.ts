@@ -17,7 +17,7 @@ export class Redaction {
 
   constructor(hidden: readonly Redacted[], streams: readonly Stream[], tell: (notice: Notice) => void) {
     this.#hidden = [...hidden];
-    const set = (): RedactionSet => (this.#set ??= new RedactionSet(this.#hidden));
+    const set = (): RedactionSet => (this.#set ??= new RedactionSet([...this.#hidden]));
     const [stdout, stderr] = ([1, 2] as const).map((stream) => (streams.includes(stream) ? new LateRedactor(set) : undefined));
     this.#late = [stdout, stderr].filter((each) => each !== undefined);
     this.output = {
