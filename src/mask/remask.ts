@@ -1,8 +1,9 @@
 // Response side of blind mode: real values, in every form that form.ts knows, become the masked tokens the child already has. A net,
 // not a wall: a host that echoes a value in a form not listed there beats it. Values under 8 bytes, and values that are part of a
 // token, are not searched for: replacing those would destroy text that gives nothing away. Also lists what redaction searches for.
-import { looksLikeSecretName, looksLikeSecretValue } from '../core/credential-shape.ts';
+import { looksLikeSecretValue } from '../core/credential-shape.ts';
 import { Secret } from '../core/secret.ts';
+import { credentialParts } from './credential-parts.ts';
 import { formsOf, SHORTEST_FORM } from './form.ts';
 import { mint } from './mint.ts';
 import { Replacer, ReplacementSet, type Replacement } from './replace.ts';
@@ -85,29 +86,14 @@ function trimmed(secret: Secret): Secret {
 
 function partsOf(secret: Secret): readonly Secret[] {
   const value = secret.reveal();
-  const inUrl = mint(secret).parts.map((part) => part.secret);
-  return [...inUrl.filter((part) => !isWordOf(value, part.reveal())), ...documentParts(value).map((text) => new Secret(text))];
+  const minted = mint(secret).parts.map((part) => part.secret);
+  const others = credentialParts(value).map((text) => new Secret(text));
+  return [...minted, ...others].filter((part) => !isWordOf(value, part.reveal()));
 }
 
 /** `postgres://postgres:postgres@localhost/postgres`: such a password is no secret, and every other line of output has it. */
 function isWordOf(url: string, part: string): boolean {
   return url.split(/[^\w.-]+/).filter((word) => word === part).length > 1 && !looksLikeSecretValue(part);
-}
-
-/** Of a value that is a JSON document: how most programs write it again, and the strings in it that look like secrets. */
-function documentParts(value: string): readonly string[] {
-  if (!/^[{["]/.test(value)) return [];
-  const parts: string[] = [];
-  try {
-    const document: unknown = JSON.parse(value, (key, part: unknown) => {
-      const isSecret = typeof part === 'string' && (key === '' || looksLikeSecretName(key) || looksLikeSecretValue(part));
-      if (isSecret) parts.push(part);
-      return part;
-    });
-    return [JSON.stringify(document), ...parts];
-  } catch {
-    return [];
-  }
 }
 
 interface DistinctValue {
