@@ -4,16 +4,17 @@
 import { existsSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { Results } from './proxy/results.mjs';
-import { Lab } from './resolve/lab.mjs';
-import { keyOf, report } from './resolve/report.mjs';
+import { KZ, Lab } from './resolve/lab.mjs';
+import { keyOf, report, SECRETS_MANAGER } from './resolve/report.mjs';
 import { openSources, place, PROVIDERS } from './resolve/sources.mjs';
 import { loadTestServers } from './resolve/test-servers.mjs';
+import { placeOfVarlock, varlock } from './resolve/varlock.mjs';
 
 /** @typedef {import('./resolve/lab.mjs').Place} Place */
 /** @typedef {import('./resolve/sources.mjs').Source} Source */
 /** @typedef {{ source: Source, count: number, direct: Place, delayed: Place | undefined }} Case */
 
-const RUN = ['run', '-q', '--', 'true'];
+const RUN = ['run', '-q', '--'];
 const STATUS = ['status', '--json'];
 
 const { values: flags } = parseArgs({
@@ -40,15 +41,18 @@ try {
   const one = place(lab, baseline(), { count: 1, settings: {}, way: 'direct' });
   const groups = sources.map((source) => counts.map((count) => prepare(source, count)));
   for (const { direct, delayed, count } of groups.flat()) {
-    await lab.refuseUnlessInjected(direct, count);
-    if (delayed !== undefined) await lab.refuseUnlessInjected(delayed, count);
+    await lab.refuseUnlessInjected([KZ, ...RUN], direct, count);
+    if (delayed !== undefined) await lab.refuseUnlessInjected([KZ, ...RUN], delayed, count);
   }
+  const peers = await preparePeers(sources);
   const results = new Results();
   for (let round = 0; round < rounds; round++) {
     console.error(`round ${String(round + 1)} of ${String(rounds)}`);
     for (const group of turned(groups, round)) await measure(group, one, results);
+    for (const peer of peers) await measurePeer(peer, results);
   }
-  console.log(report(results, sources, { rounds, counts, note: flags.quick ? 'quick: for trying it out' : '' }));
+  const run = { rounds, counts, peer: peers[0]?.label, note: flags.quick ? 'quick: for trying it out' : '' };
+  console.log(report(results, sources, run));
 } finally {
   await lab.end();
 }
@@ -72,6 +76,40 @@ function prepare(source, count) {
   return { source, count, direct: at('direct', source.settings), delayed };
 }
 
+/** @typedef {{ label: string, command: string[], count: number, direct: Place, delayed: Place, counter: import('./resolve/counter.mjs').Counter }} Peer */
+
+/**
+ * Each must first show that its child gets the secrets.
+ * @param {Source[]} sources
+ */
+async function preparePeers(sources) {
+  const source = sources.find(({ label }) => label === SECRETS_MANAGER);
+  const found = varlock();
+  if (source?.address === undefined || source.delayed === undefined || found === undefined) return [];
+  const { address, delayed } = source;
+  /** @type {Peer[]} */
+  const peers = [];
+  for (const count of counts) {
+    const at = (/** @type {string} */ way, /** @type {string} */ endpoint) => placeOfVarlock(lab, { count, endpoint, way });
+    const peer = { ...found, count, direct: at('direct', address), delayed: at('delayed', delayed.address), counter: delayed.counter };
+    await lab.refuseUnlessInjected(peer.command, peer.direct, count);
+    peers.push(peer);
+  }
+  return peers;
+}
+
+/**
+ * @param {Peer} peer
+ * @param {Results} results
+ */
+async function measurePeer({ label, command, count, direct, delayed, counter }, results) {
+  const key = keyOf({ label }, count);
+  results.put(key, 'whole', (await lab.run([...command, 'true'], direct)).ms);
+  counter.take();
+  await lab.run([...command, 'true'], delayed);
+  for (const [metric, value] of Object.entries(counter.take())) results.put(key, metric, value);
+}
+
 /**
  * The sources take turns in being the first.
  * @param {Case[][]} groups
@@ -89,12 +127,14 @@ function turned(groups, round) {
  */
 async function measure(group, one, results) {
   // Beside each source anew: what the machine does to one, it does to the other.
-  const [run, status] = [await lab.kz(RUN, one), await lab.kz(STATUS, one)];
+  const [run, status] = [await lab.kz([...RUN, 'true'], one), await lab.kz(STATUS, one)];
   for (const { source, count, direct, delayed } of group) {
     const put = (/** @type {string} */ metric, /** @type {number} */ value) => {
       results.put(keyOf(source, count), metric, value);
     };
-    put('run', (await lab.kz(RUN, direct)).ms - run.ms);
+    const { ms } = await lab.kz([...RUN, 'true'], direct);
+    put('whole', ms);
+    put('run', ms - run.ms);
     source.programs?.();
     const seen = await lab.kz(STATUS, direct);
     put('status', seen.ms - status.ms);

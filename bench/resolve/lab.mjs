@@ -10,7 +10,8 @@ import { fileURLToPath } from 'node:url';
 
 const PATIENCE_MS = 120_000;
 
-const kz = fileURLToPath(new URL('../../bin/kz.cjs', import.meta.url));
+/** As it is built. */
+export const KZ = fileURLToPath(new URL('../../bin/kz.cjs', import.meta.url));
 
 export class Lab {
   folder = mkdtempSync(join(tmpdir(), 'kz-bench-'));
@@ -63,14 +64,23 @@ export class Lab {
   }
 
   /**
-   * Milliseconds from the start of kz to its end, and what it wrote to standard output. Throws unless it ends with 0.
    * @param {string[]} words
    * @param {Place} place
    * @param {string} [input]
    */
-  async kz(words, { folder, env }, input = '') {
+  kz(words, place, input) {
+    return this.run([KZ, ...words], place, input);
+  }
+
+  /**
+   * Milliseconds from the start of a program to its end, and what it wrote to standard output. Throws unless it ends with 0.
+   * @param {string[]} command
+   * @param {Place} place
+   * @param {string} [input]
+   */
+  async run([program = '', ...args], { folder, env }, input = '') {
     const begin = performance.now();
-    const child = spawn(kz, words, { cwd: folder, env: { ...this.env, ...env }, stdio: 'pipe', timeout: PATIENCE_MS });
+    const child = spawn(program, args, { cwd: folder, env: { ...this.env, ...env }, stdio: 'pipe', timeout: PATIENCE_MS });
     this.#running.add(child);
     let [output, said] = ['', ''];
     child.stdout.on('data', (/** @type {Buffer} */ chunk) => (output += chunk.toString()));
@@ -79,22 +89,23 @@ export class Lab {
     /** @type {unknown} */
     const status = await new Promise((resolve, reject) => child.once('close', resolve).once('error', reject));
     this.#running.delete(child);
-    if (status !== 0) throw new Error(`kz ${words[0] ?? ''} in ${folder} ended with ${String(status)}:\n${said.slice(-2000)}`);
+    if (status !== 0) throw new Error(`${program} ${args[0] ?? ''} in ${folder} ended with ${String(status)}:\n${said.slice(-2000)}`);
     return { ms: performance.now() - begin, output };
   }
 
   /**
-   * The child writes its environment to a file, because kz redacts what it prints.
+   * The child writes its environment to a file, because what it prints is redacted.
+   * @param {string[]} wrapper
    * @param {Place} place
    * @param {number} count
    */
-  async refuseUnlessInjected(place, count) {
+  async refuseUnlessInjected(wrapper, place, count) {
     const seen = join(this.folder, 'seen');
-    await this.kz(['run', '-q', '--', 'sh', '-c', `printenv > ${seen}`], place);
+    await this.run([...wrapper, 'sh', '-c', `printenv > ${seen}`], place);
     const lines = new Set(readFileSync(seen, 'utf8').split('\n'));
     rmSync(seen);
     for (const [name, value] of [...this.secrets].slice(0, count)) {
-      if (!lines.has(`${name}=${value}`)) throw new Error(`kz in ${place.folder} did not give its child ${name}`);
+      if (!lines.has(`${name}=${value}`)) throw new Error(`${place.folder}: a child did not get ${name}`);
     }
   }
 }

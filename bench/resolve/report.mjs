@@ -4,10 +4,12 @@ import { DELAY_MS } from './sources.mjs';
 
 /** @typedef {import('../proxy/results.mjs').Results} Results */
 /** @typedef {import('./sources.mjs').Source} Source */
-/** @typedef {{ rounds: number, counts: number[], note: string }} Run */
+/** @typedef {{ rounds: number, counts: number[], peer: string | undefined, note: string }} Run */
+
+export const SECRETS_MANAGER = 'aws, Secrets Manager';
 
 /** What no list of an API may be longer than. */
-const BATCHES = { 'aws, Secrets Manager': 20, 'aws, Parameter Store': 10 };
+const BATCHES = { [SECRETS_MANAGER]: 20, 'aws, Parameter Store': 10 };
 
 /** Asked for in one go, however many there are. */
 const AT_ONCE = ['vault, fields of one path', '1password'];
@@ -21,7 +23,7 @@ const LEAST_WIDTH = 8;
 const MANY = 100;
 
 /**
- * @param {Source} source
+ * @param {{ label: string }} source
  * @param {number} count
  */
 export function keyOf({ label }, count) {
@@ -34,7 +36,8 @@ export function keyOf({ label }, count) {
  * @param {Run} run
  */
 export function report(results, sources, run) {
-  return [header(sources, run), times(results, sources, run), '#### Aims', aims(results, sources, run)].join('\n\n');
+  const next = run.peer === undefined ? [] : [comparison(results, run.peer, run)];
+  return [header(sources, run), times(results, sources, run), ...next, '#### Aims', aims(results, sources, run)].join('\n\n');
 }
 
 /**
@@ -94,6 +97,27 @@ function times(results, sources, { counts }) {
     }),
   );
   return table(head, rows);
+}
+
+/**
+ * Whole runs, from their start to their end.
+ * @param {Results} results
+ * @param {string} peer
+ * @param {Run} run
+ */
+function comparison(results, peer, { counts }) {
+  const of = (/** @type {string} */ label) => counts.map((count) => keyOf({ label }, count));
+  const rows = [SECRETS_MANAGER, peer].flatMap((label) =>
+    of(label).map((key, index) => [
+      label === peer ? `\`varlock run -- true\` (${peer.replace('varlock ', '')})` : '`kz run -- true`',
+      String(counts[index]),
+      spread(results, key, 'whole'),
+      range(results.of(key, 'requests')),
+      range(results.of(key, 'atOnce')),
+      range(results.of(key, 'inSequence')),
+    ]),
+  );
+  return table([`${SECRETS_MANAGER}, a whole run`, 'secrets', 'ms', 'requests', 'at once', 'in sequence'], rows);
 }
 
 /**

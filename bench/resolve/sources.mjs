@@ -22,7 +22,8 @@ import { Counter } from './counter.mjs';
  * @property {string} server who answers, in words for the table
  * @property {(name: string) => string} ref
  * @property {Settings} settings
- * @property {{ settings: Settings, counter: Counter }} [delayed] the same with a counter in front of the server
+ * @property {string} [address] of the server
+ * @property {{ address: string, settings: Settings, counter: Counter }} [delayed] the same with a counter in front of the server
  * @property {() => number} [programs] how many programs were started since the last time
  */
 
@@ -98,7 +99,7 @@ function fromOp(lab) {
   }));
   const state = lab.write('op/state.json', JSON.stringify({ account: 'bench', vaults: [{ id: 'id-of-vault', name: 'bench', items }] }));
   lab.write('op/op', `#!/bin/sh\nexec node ${fake} "$@"\n`, 0o700);
-  const env = { PATH: `${join(lab.folder, 'op')}:${lab.env.PATH}`, OP_FAKE_STATE: state };
+  const env = { PATH: `${join(lab.folder, 'op')}:${lab.env.PATH ?? ''}`, OP_FAKE_STATE: state };
   const ref = (/** @type {string} */ name) => `op://bench/${name}/password`;
   const programs = () => takeLines(`${state}.log`);
   const server = 'a stand-in for `op`, which answers at once';
@@ -121,10 +122,14 @@ async function fromVault(lab, servers) {
   await put('sys/mounts/bench', { type: 'kv', options: { version: '2' } });
   await put('bench/data/all', { data: Object.fromEntries(lab.secrets) });
   for (const [name, value] of lab.secrets) await put(`bench/data/${name}`, { data: { value } });
-  const health = /** @type {{ body: { version?: string } }} */ (await vault.request('GET', 'sys/health'));
+  const health = /** @type {{ body: { version: string } }} */ (await vault.request('GET', 'sys/health'));
   const settings = (/** @type {string} */ address) => ({ env: { VAULT_ADDR: address, VAULT_TOKEN: vault.token } });
   const common = {
-    ...{ provider: 'vault', server: isReal ? `Vault ${health.body.version ?? ''}` : 'the stand-in of the tests', settings: settings(vault.address) },
+    ...{
+      provider: 'vault',
+      server: isReal ? `Vault ${health.body.version}` : 'the stand-in of the tests',
+      settings: settings(vault.address),
+    },
     delayed: await delayed(lab, vault.address, { settings, isLogin: ({ url }) => /^\/v1\/(?:sys|auth)\//.test(url ?? '') }),
   };
   return [
@@ -152,7 +157,12 @@ async function aws(lab, servers) {
     env: { AWS_ACCESS_KEY_ID: 'AKIDEXAMPLE', AWS_SECRET_ACCESS_KEY: 'not-checked' },
   });
   const common = {
-    ...{ provider: 'aws', server: isReal ? 'the server of moto' : 'the stand-in of the tests', settings: settings(endpoint) },
+    ...{
+      provider: 'aws',
+      server: isReal ? 'the server of moto' : 'the stand-in of the tests',
+      settings: settings(endpoint),
+      address: endpoint,
+    },
     delayed: await delayed(lab, endpoint, { settings, isLogin: () => false }),
   };
   return [
@@ -223,7 +233,8 @@ async function delayed(lab, upstream, { settings, isLogin }) {
   lab.atEnd(() => {
     counter.stop();
   });
-  return { settings: settings(await counter.start()), counter };
+  const address = await counter.start();
+  return { address, settings: settings(address), counter };
 }
 
 /**
