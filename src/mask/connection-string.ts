@@ -229,12 +229,17 @@ class Userinfo {
     if (start === undefined || end === undefined || start === end) return undefined;
     if (DIGEST.test(this.#bytes.toString('latin1', end, end + 8))) return undefined;
     const password = this.#bytes.toString('latin1', start, end);
+    if (PORT_AND_MORE.test(password) && HOST.test(this.#bytes.toString('latin1', this.#from, start - 1))) return undefined;
     return NO_SECRET.test(password) || PROPERTIES.test(password) ? undefined : { start, end };
   }
 }
 
 /** What may stand between `host:` and a path: a port, more hosts with ports, or what a template has there. */
 const PORT = /^(?:\d{1,5}(?:,(?:\[[\da-f:.]*\]|[\w.-]+)(?::\d{1,5})?)*(?:,[a-z][\w+.-]*:)?|\$?\{[^{}]*\}|\$\w+|%[a-z]|port|\*+)$/i;
+
+/** `http://localhost:3000,me@example.com`: what people put between a URL and what follows it. Bytes beyond ASCII are arrows and the like. */
+const PORT_AND_MORE = /^\d{2,5}(?:[,;|&)}\]*]|[\x80-\xff])/;
+const HOST = /^(?:localhost|[\w-]+(?:\.[\w-]+)+)$/i;
 
 const IPV6 = /^\[[\da-f:.]+\](?::\d{1,5})?$/i;
 

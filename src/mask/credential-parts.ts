@@ -50,10 +50,23 @@ function documentParts(value: string): readonly string[] {
 
 const SHORTEST_LINE = 16;
 
-/** Programs that print a key line by line put something in front of each (`util.inspect`, loggers, `sed`). */
+/**
+ * Programs that print a key line by line put something in front of each (`util.inspect`, loggers, `sed`). In many environments a newline of a
+ * key is written as `\n`, which the program turns into one. Certificates are no secret, and there may be hundreds in one value.
+ */
 function secretLines(text: string): readonly string[] {
-  const lines = text.split(/\r?\n/).map((line) => line.trim());
-  if (lines.length < 2) return [];
-  const isKey = text.includes('-----BEGIN ');
-  return lines.filter((line) => line.length >= SHORTEST_LINE && !line.startsWith('-----') && (isKey || looksLikeSecretValue(line)));
+  const keys = Array.from(text.matchAll(PRIVATE_KEY), ([, lines = '']) => linesOf(lines)).flat();
+  const others = text.includes('\n') ? linesOf(text.replace(BLOCK, '')).filter(looksLikeSecretValue) : [];
+  return [...keys, ...others];
+}
+
+/** PEM, PGP, OpenVPN. */
+const PRIVATE_KEY = /-----BEGIN [^-]*(?:PRIVATE|Static) KEY[^-]*-----([^]+?)-----END /gi;
+
+/** Whatever is in it. */
+const BLOCK = /-----BEGIN [^]+?-----END [^-]*-----/g;
+
+function linesOf(text: string): readonly string[] {
+  const lines = text.split(/\r?\n|\\r|\\n/).map((line) => line.trim());
+  return lines.filter((line) => line.length >= SHORTEST_LINE && !line.startsWith('-----'));
 }

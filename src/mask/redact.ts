@@ -24,10 +24,10 @@ export class RedactionSet implements Hiding {
     this.#documents = this.values.list.filter(isDocument).sort((a, b) => b.find.length - a.find.length);
   }
 
-  /** After a rotation both the old value and the new one are hidden. */
+  /** After a rotation both the new value and the old ones are hidden, but for the oldest. */
   with(more: readonly Redacted[]): RedactionSet {
     const added = more.filter(({ secret }) => !this.#list.some((known) => known.secret.equals(secret)));
-    return added.length === 0 ? this : new RedactionSet([...this.#list, ...added]);
+    return added.length === 0 ? this : new RedactionSet(withoutOldest([...this.#list, ...added]));
   }
 
   /** A whole text; the same object when there is nothing to hide in it. */
@@ -45,6 +45,13 @@ export class RedactionSet implements Hiding {
     const replacer = new Replacer(this.values);
     return Buffer.concat([replacer.push(text), replacer.end()]);
   }
+}
+
+/** Of one secret, the current value among them: a program that runs for months must not get slower with every rotation. */
+const MOST_VALUES = 17;
+
+function withoutOldest(list: readonly Redacted[]): readonly Redacted[] {
+  return list.filter(({ name }, index) => list.slice(index).filter((each) => each.name === name).length <= MOST_VALUES);
 }
 
 function isDocument({ find }: Replacement): boolean {
@@ -75,7 +82,7 @@ export class Redactor {
     this.#values = new Replacer(set.values);
   }
 
-  /** `set` has what the one before it had. It judges also what is held back. */
+  /** It judges also what is held back. */
   use(set: RedactionSet): void {
     this.#set = set;
     this.#values.use(set.values);
@@ -144,7 +151,7 @@ export class Redactor {
     const whole = line.whole(rest);
     this.#line = undefined;
     this.#isLineStart = isJson;
-    const hidden = isJson && !this.#goesOnIn(whole) ? this.#hideInJson(whole) : undefined;
+    const hidden = isJson && !this.#goesOnIn(whole) && !this.#begins(whole) ? this.#hideInJson(whole) : undefined;
     if (hidden === undefined) out.add(this.#hideInText(whole));
     else {
       out.add(this.#endText());
@@ -164,6 +171,12 @@ export class Redactor {
       if (match.end > held.length) return true;
     }
     return false;
+  }
+
+  /** Is it the start of a value of several lines, or of one that only begins like JSON? */
+  #begins(line: Buffer): boolean {
+    const { matcher } = this.#set.values;
+    return line.length < matcher.longest && matcher.pendingFrom(line) === 0;
   }
 
   #hideInJson(line: Buffer): Buffer | undefined {

@@ -15,11 +15,16 @@ export interface Masked {
 }
 
 export class Remasker {
-  readonly #set: ReplacementSet;
+  #set = new ReplacementSet([]);
   /** Replacement → names of all secrets with that value; a value under two names becomes the token of the first. */
-  readonly #names: readonly (readonly string[])[];
+  #names: readonly (readonly string[])[] = [];
 
   constructor(entries: readonly Masked[]) {
+    this.update(entries);
+  }
+
+  /** From here on these count, also in the streams that are open: a server's events and a WebSocket outlive a rotation. */
+  update(entries: readonly Masked[]): void {
     const found = formsOfAll(distinctValues(entries, (value) => !entries.some(({ token }) => token.includes(value))));
     this.#set = new ReplacementSet(found.map(({ replacement }) => replacement));
     this.#names = found.map(({ names }) => names);
@@ -58,7 +63,7 @@ export class Remasker {
   }
 
   stream(options?: { readonly sameLength?: boolean }): Replacer {
-    return new Replacer(this.#set, options);
+    return new Replacer(() => this.#set, options);
   }
 
   #worthSearching(latin1: string): Buffer | undefined {
@@ -86,8 +91,10 @@ function trimmed(secret: Secret): Secret {
 
 function partsOf(secret: Secret): readonly Secret[] {
   const value = secret.reveal();
-  const minted = mint(secret).parts.map((part) => part.secret);
-  const others = credentialParts(value).map((text) => new Secret(text));
+  const minted = mint(secret).parts.flatMap((part) => (part.secret.equals(secret) ? [] : [part.secret]));
+  // As it is written in the URL a password is one of its spellings, and gets its mark in that spelling, unless nobody else writes it so.
+  const spelled = new Set(minted.flatMap((part) => formsOf(part.reveal(), '').map(({ find }) => find.toString())));
+  const others = credentialParts(value).flatMap((text) => (spelled.has(text) ? [] : [new Secret(text)]));
   return [...minted, ...others].filter((part) => !isWordOf(value, part.reveal()));
 }
 

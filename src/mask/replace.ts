@@ -40,12 +40,12 @@ const NOTHING = Buffer.alloc(0);
 export class Replacer {
   readonly #found = new Set<string>();
   readonly #sameLength: boolean;
-  #set: ReplacementSet;
+  #current: () => ReplacementSet;
   #held = NOTHING;
 
-  /** `sameLength`: what is put is cut, or padded with `*`, to the length of what it replaces. */
-  constructor(set: ReplacementSet, options: { readonly sameLength?: boolean } = {}) {
-    this.#set = set;
+  /** A function is asked at every push. `sameLength`: what is put is cut, or padded with `*`, to the length of what it replaces. */
+  constructor(set: ReplacementSet | (() => ReplacementSet), options: { readonly sameLength?: boolean } = {}) {
+    this.#current = typeof set === 'function' ? set : () => set;
     this.#sameLength = options.sameLength ?? false;
   }
 
@@ -61,7 +61,7 @@ export class Replacer {
 
   /** From here on, and for what is held back, another set counts. */
   use(set: ReplacementSet): void {
-    this.#set = set;
+    this.#current = () => set;
   }
 
   /** The bytes that can be told by now, perhaps none; the same object when nothing was found and nothing is or was held back. */
@@ -88,6 +88,10 @@ export class Replacer {
   /** What was held back. After it the Replacer is as new, but for `found`. */
   end(): Buffer {
     return this.#held.length === 0 ? NOTHING : this.#replace(this.#held, false);
+  }
+
+  get #set(): ReplacementSet {
+    return this.#current();
   }
 
   #replace(bytes: Buffer, more: boolean): Buffer {

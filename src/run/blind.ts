@@ -81,9 +81,7 @@ export async function openBlindRun(config: Config, resolution: Resolution, optio
     const session: Session = {
       rules,
       table: live.table,
-      get remasker() {
-        return live.remasker;
-      },
+      remasker: live.remasker,
       get guard() {
         return live.guard;
       },

@@ -76,21 +76,26 @@ class DirectConsumer implements Consumer {
   }
 
   adopt(changes: readonly SetSecret[]): readonly NotAdopted[] {
-    const { redact, rotating, environment } = this.#options;
-    redact(changes);
-    const next = new Map([...this.#secrets, ...changes.map((each) => [each.name, each] as const)]);
-    try {
-      environment([...next.values()]);
-    } catch (error) {
-      if (error instanceof KzError)
-        return changes.map(({ name }) => ({ name, why: `has a new value that cannot be given: ${error.message}` }));
-      throw error;
-    }
-    this.#secrets = next;
-    const action = rotating.strongest(changes.map(({ name }) => name));
+    const { redact, rotating } = this.#options;
+    const refused = changes.flatMap((each) => this.#refusalOf(each));
+    const taken = changes.filter(({ name }) => !refused.some((each) => each.name === name));
+    if (taken.length === 0) return refused;
+    redact(taken);
+    this.#secrets = new Map([...this.#secrets, ...taken.map((each) => [each.name, each] as const)]);
+    const action = rotating.strongest(taken.map(({ name }) => name));
     if (action === 'restart') this.#restartSoon();
     else if (action !== 'none') this.#child.signal(action);
-    return [];
+    return refused;
+  }
+
+  #refusalOf(change: SetSecret): readonly NotAdopted[] {
+    try {
+      this.#options.environment([change]);
+      return [];
+    } catch (error) {
+      if (error instanceof KzError) return [{ name: change.name, why: `has a new value that cannot be given: ${error.message}` }];
+      throw error;
+    }
   }
 
   /** The program has the value, and may go on with what it opened with it. */

@@ -18,11 +18,12 @@ const OLD_VALUES = 16;
 
 export class LiveSecrets implements Consumer {
   readonly table: TokenTable;
+  /** Knows what is new by itself. */
+  readonly remasker: Remasker;
   readonly #config: Config;
   readonly #rules: readonly Rule[];
   readonly #given: Map<string, Given>;
   readonly #old = new Map<string, readonly Given[]>();
-  #remasker: Remasker;
   #guard: Guard;
 
   constructor({ tokens, given, guarded }: Pick<BlindSecrets, 'tokens' | 'given' | 'guarded'>, config: Config, rules: readonly Rule[]) {
@@ -30,12 +31,8 @@ export class LiveSecrets implements Consumer {
     this.#rules = rules;
     this.#given = new Map(given.map((each) => [each.guarded.name, each]));
     this.table = new TokenTable(tokens);
-    this.#remasker = new Remasker(tokens);
+    this.remasker = new Remasker(tokens);
     this.#guard = new Guard(guarded);
-  }
-
-  get remasker(): Remasker {
-    return this.#remasker;
   }
 
   get guard(): Guard {
@@ -52,7 +49,7 @@ export class LiveSecrets implements Consumer {
       const why = this.#take(each);
       return why === undefined ? [] : [{ name: each.name, why }];
     });
-    this.#remasker = new Remasker([...this.table.entries, ...this.#oldTokens()]);
+    this.remasker.update([...this.table.entries, ...this.#oldTokens()]);
     this.#guard = new Guard([...this.#given.values()].map((each) => this.#guarded(each)));
     return refused;
   }

@@ -8,7 +8,7 @@ import type { Flow } from './flow.ts';
 export interface Filter {
   /** What may leave by now. It is written before the next chunk is pushed. */
   push(chunk: Buffer): Buffer;
-  /** What was held back. Nothing is pushed afterwards. */
+  /** What was held back. What is pushed afterwards begins anew. */
   end(): Buffer;
 }
 
@@ -63,6 +63,8 @@ export class Outlet {
       const isWritten = await this.#write(this.#filtered(chunk));
       if (!isWritten) return;
     }
+    // What one child did not finish the next one does not continue: half a line of JSON would make text of the line behind it.
+    await this.end();
   }
 
   /** What a filter that has failed let through cannot be trusted. */

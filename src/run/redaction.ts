@@ -30,10 +30,12 @@ export class Redaction {
     setTimeout(set, PREPARE_AFTER_MS).unref();
   }
 
-  /** Old values stay hidden. */
+  /** Old values stay hidden; see `RedactionSet.with`. */
   add(more: readonly Redacted[]): void {
-    this.#hidden.push(...more);
-    if (this.#set === undefined) return;
+    if (this.#set === undefined) {
+      this.#hidden.push(...more);
+      return;
+    }
     this.#set = this.#set.with(more);
     for (const redactor of this.#late) redactor.use(this.#set);
   }

@@ -3,6 +3,9 @@
 import { isEnding, type ChildEnd, type ChildTree } from './child-tree.ts';
 import { prepareLaunch, startChild, type ChildOptions, type ChildVariables, type Command, type Launch } from './child.ts';
 
+/** ^C asks a program to end, and it may take its time; one that stays after that has made something else of it. */
+const MAY_BE_ENDING_MS = 10_000;
+
 export class SupervisedChild {
   readonly #launch: Launch;
   readonly #end: Promise<ChildEnd>;
@@ -13,6 +16,10 @@ export class SupervisedChild {
   #isEnding = false;
   /** The signal by which the user said so while there was no child to hear it. */
   #between: NodeJS.Signals | undefined;
+  /** When the user last sent a signal that ends most programs. */
+  #interruptedAt = -Infinity;
+  /** A replacement that waits for what comes of that. */
+  #later: { env: ChildVariables } | undefined;
 
   /** Throws what `runChild` throws before the start. */
   static async start(command: Command, options: ChildOptions): Promise<SupervisedChild> {
@@ -39,16 +46,34 @@ export class SupervisedChild {
 
   /**
    * Stops the child and its tree (TERM, grace, KILL) and starts it anew. Asked again before that has happened, it starts once, with the last
-   * environment. Nothing happens when the child has ended by itself, or the user has asked for an end.
+   * environment. Nothing happens when the child has ended by itself, or the user has asked for an end. After ^C it waits: the child may be on
+   * its way out, and whoever ended it does not want another one.
    */
   replace(env: ChildVariables): void {
     if (this.#isEnding) return;
-    if (this.#next !== undefined || this.#tree.stop()) this.#next = env;
+    const waitMs = this.#interruptedAt + MAY_BE_ENDING_MS - performance.now();
+    if (waitMs > 0 && this.#next === undefined) this.#replaceLater(env, waitMs);
+    else this.#replaceNow(env);
   }
 
   /** From kz, not from the user. A child that is about to be replaced does not get it. */
   signal(signal: NodeJS.Signals): void {
     if (this.#next === undefined) this.#tree.signal(signal);
+  }
+
+  #replaceLater(env: ChildVariables, waitMs: number): void {
+    const isWaiting = this.#later !== undefined;
+    this.#later = { env };
+    if (isWaiting) return;
+    setTimeout(() => {
+      const { env: last } = this.#later ?? { env };
+      this.#later = undefined;
+      this.replace(last);
+    }, waitMs).unref();
+  }
+
+  #replaceNow(env: ChildVariables): void {
+    if (this.#next !== undefined || this.#tree.stop()) this.#next = env;
   }
 
   async #supervise(): Promise<ChildEnd> {
@@ -79,6 +104,7 @@ export class SupervisedChild {
   }
 
   #deliver(signal: NodeJS.Signals): void {
+    if (isEnding(signal)) this.#interruptedAt = performance.now();
     if (signal === 'SIGTERM' || (this.#next !== undefined && isEnding(signal))) {
       this.#isEnding = true;
       if (this.#next !== undefined && !this.#tree.isAlive) this.#between ??= signal;

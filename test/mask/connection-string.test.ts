@@ -70,6 +70,8 @@ const UNTOUCHED = [
   'postgres://u:***@h postgres://u:xxxxx@h postgres://u:<password>@h postgres://u:${PASSWORD}@h postgres://u:%s@h',
   'postgres://u:[redacted]@h postgres://u:[redacted:DB_PASSWORD]@h postgres://u:%5Bredacted%3AX%5D@h',
   'postgres://u:kz_masked_0123456789abcdef0123456789abcdef@h https://u:ghp_kz_masked_0123456789abcdef0123456789abcdef@h',
+  'http://localhost:3000,me@example.com https://a.example:8080,email=me@x ws://127.0.0.1:9229→me@x {http://localhost:80}@',
+  '[here](http://localhost:8080)[me](mailto:me@example.com) |http://api.example:8080|me@example.com|',
   'no newline, no end: http://h:80',
 ] as const;
 
@@ -78,13 +80,24 @@ describe('however it is cut', () => {
     expectOnly(text.replaceAll('{}', PASSWORD), text.replaceAll('{}', '[redacted]'));
   });
 
-  it.each(['p@ss', "it's", '%40%2F', 'ü€😀', 'a:b:c', 'p\\ss', 'a\\u0026b', '12345', 'x}y)z', '$ecret', '***a', 'pass[redacted]word'])(
-    'hides the password %s',
-    (password) => {
-      expectOnly(`x postgres://u:${password}@h/db y@z`, 'x postgres://u:[redacted]@h/db y@z');
-      expectOnly(`x https://u:${password}@h/db y@z`, 'x https://u:[redacted]@h/db y@z');
-    },
-  );
+  it.each([
+    'p@ss',
+    "it's",
+    '%40%2F',
+    'ü€😀',
+    'a:b:c',
+    'p\\ss',
+    'a\\u0026b',
+    '12345',
+    'x}y)z',
+    '12,34',
+    '$ecret',
+    '***a',
+    'pass[redacted]word',
+  ])('hides the password %s', (password) => {
+    expectOnly(`x postgres://u:${password}@h/db y@z`, 'x postgres://u:[redacted]@h/db y@z');
+    expectOnly(`x https://u:${password}@h/db y@z`, 'x https://u:[redacted]@h/db y@z');
+  });
 
   it.each(['pa/ss', 'pa?ss', 'pa#ss', '/abc/d', '12a/45', 'a/b/c?d#e'])('hides the password %s of a database only', (password) => {
     expectOnly(`redis://:${password}@h/0?x=a@b`, 'redis://:[redacted]@h/0?x=a@b');

@@ -49,6 +49,18 @@ describe('a value of several lines', () => {
     expect(parts).not.toContain('a@b.example');
   });
 
+  it('is each line of a key whose newlines are written as \\n', () => {
+    const lines = privateKey.trim().split('\n').slice(1, -1);
+    expect(credentialParts(privateKey.replaceAll('\n', String.raw`\n`))).toEqual(lines.filter(({ length }) => length >= 16));
+  });
+
+  it('is no line of a certificate, also beside a key', () => {
+    const certificate = `-----BEGIN CERTIFICATE-----\n${'MIIBCANARY7f3k'.repeat(4)}\n-----END CERTIFICATE-----\n`;
+    const lines = privateKey.trim().split('\n').slice(1, -1);
+    expect(credentialParts(certificate.repeat(2))).toEqual([]);
+    expect(credentialParts(certificate + privateKey + certificate)).toEqual(lines.filter(({ length }) => length >= 16));
+  });
+
   it('is not every line of a text', () => {
     expect(credentialParts('first line of some words\nsecond line of some words')).toEqual([]);
   });

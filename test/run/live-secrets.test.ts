@@ -73,6 +73,16 @@ it('remasks the old value and the new one with the same token', async () => {
   expect(live.guard.masked(`${OLD} ${NEW}`)).toBe('[A] [A]');
 });
 
+it('remasks the new value also in a response that began before the rotation', async () => {
+  const { live, texts, value } = await scene(ONE, { A: OLD });
+  const { A: token = '' } = Object.fromEntries(texts);
+  const events = live.remasker.stream();
+  expect(events.push(Buffer.from(`data: ${OLD} CANARY-\n`)).toString()).toBe(`data: ${token} CANARY-\n`);
+  live.adopt([value('A', NEW)]);
+  const parts = [events.push(Buffer.from(`data: ${NEW} ${OLD} ${NEW.slice(0, 9)}`)), events.push(Buffer.from(NEW.slice(9))), events.end()];
+  expect(Buffer.concat(parts).toString()).toBe(`data: ${token} ${token} ${token}`);
+});
+
 it('stops a request that carries an old value to another host', async () => {
   const { live, value } = await scene(ONE, { A: OLD });
   live.adopt([value('A', NEW)]);

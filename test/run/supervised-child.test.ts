@@ -165,6 +165,16 @@ describe('a replacement', () => {
     expect(alive(child)).toBe(false);
   });
 
+  it('does not go on with what the child before it left unfinished', async () => {
+    const wrapped = shell('printf %s "$VALUE"; echo go >&2; exec sleep 60', { env: { VALUE: 'x CAN' } });
+    const starts = (count: number) => waitFor('the start', () => wrapped.stderr.split('go').length > count);
+    await starts(1);
+    await wrapped.order({ replace: { VALUE: 'ARY' } });
+    await starts(2);
+    wrapped.send('SIGTERM');
+    expect(await wrapped.ended()).toMatchObject({ signal: 'SIGTERM', stdout: 'x CANARY' });
+  });
+
   it('has a watchdog of its own', async () => {
     const wrapped = shell(`echo child $$; ${RECORDER}; true`, { graceMs: 200 });
     const [first = 0] = await wrapped.numbers('child');
@@ -222,6 +232,16 @@ describe('a signal', () => {
       expect(alive(job)).toBe(false);
     },
   );
+
+  it('INT of the user ends the run, also when a replacement is asked for while the child is on its way out', async () => {
+    const wrapped = shell('trap "echo stopping; read -r _; exit 9" INT; echo child $$; while :; do sleep 0.05; done');
+    const [child = 0] = await wrapped.numbers('child');
+    wrapped.send('SIGINT');
+    await wrapped.said('stopping');
+    await wrapped.order({ replace: {} });
+    wrapped.type('stopped\n');
+    expect(await wrapped.ended()).toMatchObject({ code: 9, stdout: `child ${String(child)}\nstopping\n` });
+  });
 
   it('USR1 of the user goes to whoever runs', async () => {
     const wrapped = shell(`exec ${RECORDER} SIGTERM=exit:0`);
