@@ -30,6 +30,11 @@ export class Interrupted extends Error {
   }
 }
 
+/** Some libraries listen to no signal: what they still wait for (a credential process, a token server) does not keep a kz that has failed. */
+export function endSoon(): void {
+  setTimeout(() => process.exit(), CLEANUP_MS).unref();
+}
+
 /**
  * Aborts `action` when a signal arrives or `outer` is aborted, and throws `Interrupted` in the first case once it has settled. Afterwards the
  * signals are held.

@@ -2,7 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { KzError } from '../core/errors.ts';
 import { COMMANDS, type CommandRow } from './commands.ts';
-import { Interrupted, useDefaultAction } from './exit.ts';
+import { endSoon, Interrupted, useDefaultAction } from './exit.ts';
 import { VERSION } from './built.ts';
 import { BrokenPipe, print, printError } from './ui.ts';
 import { unknownCommand, usageError } from './usage.ts';
@@ -26,7 +26,10 @@ async function main(words: readonly string[]): Promise<void> {
     await program.parseAsync(request, { from: 'user' });
   } catch (error) {
     if (error instanceof Interrupted) error.end();
-    else process.exitCode = fail(error, row);
+    else {
+      process.exitCode = fail(error, row);
+      endSoon();
+    }
   }
 }
 

@@ -73,8 +73,21 @@ export async function giveBack(access: Access): Promise<void> {
 const GIVE_BACK_MS = 1500;
 
 export function providerContext(): ProviderContext {
-  return { env: process.env, userDirectory: userDirectory(process.env) };
+  return { env: givenEnvironment(), userDirectory: userDirectory(process.env) };
 }
+
+/**
+ * What kz was started with. One variable is not left in the process: Node asks for it at every TLS connection, in the libraries of the
+ * providers too. It is meant for the programs that kz starts, which get it, and turns off no check of kz's own.
+ */
+function givenEnvironment(): ProviderContext['env'] {
+  uncheckedTls ??= process.env[UNCHECKED_TLS];
+  Reflect.deleteProperty(process.env, UNCHECKED_TLS);
+  return uncheckedTls === undefined ? process.env : { ...process.env, [UNCHECKED_TLS]: uncheckedTls };
+}
+
+const UNCHECKED_TLS = 'NODE_TLS_REJECT_UNAUTHORIZED';
+let uncheckedTls: string | undefined;
 
 export function useVoice(flags: ConfigFlags): void {
   setVoice({ quiet: flags.quiet ?? false, verbose: flags.verbose ?? false });

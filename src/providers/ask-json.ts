@@ -44,7 +44,8 @@ export class JsonServer {
   constructor(options: JsonServerOptions) {
     this.#options = options;
     const trust = options.ca === undefined ? {} : { ca: [...options.ca] };
-    this.#https = new HttpsAgent({ keepAlive: true, maxSockets: MOST_SOCKETS, ...trust });
+    // Said, because otherwise NODE_TLS_REJECT_UNAUTHORIZED would decide.
+    this.#https = new HttpsAgent({ keepAlive: true, maxSockets: MOST_SOCKETS, rejectUnauthorized: true, ...trust });
   }
 
   /**
@@ -54,11 +55,14 @@ export class JsonServer {
    */
   async ask(request: JsonRequest, signal: AbortSignal): Promise<JsonAnswer> {
     const { who, isBusy = looksBusy } = this.#options;
+    let trouble: string | undefined;
     for (let attempt = 0; ; attempt++) {
-      const answer = await this.#askOnce(request, attempt, signal);
+      const answer = await this.#askOnce(request, attempt, signal).catch((error: unknown) => {
+        throw signal.aborted && trouble !== undefined ? timeout(trouble, error) : error;
+      });
       if (answer !== undefined && !isBusy(answer)) return answer;
-      const said = answer === undefined ? 'breaks every connection' : `keeps answering ${String(answer.status)}`;
-      await pause(delayMs(answer, attempt), signal, `${who} ${said}`);
+      trouble = `${who} ${answer === undefined ? 'breaks every connection' : `keeps answering ${String(answer.status)}`}`;
+      await pause(delayMs(answer, attempt), signal, trouble);
     }
   }
 
@@ -86,10 +90,17 @@ export class JsonServer {
     return new Promise((resolve, reject) => {
       const isTls = url.protocol === 'https:';
       const send = isTls ? httpsRequest : httpRequest;
-      const request = send(url, { ...options, agent: isTls ? this.#https : this.#http }, (response) => {
+      const request = send(url, { ...options, agent: isTls ? this.#https : this.#http });
+      request.on('error', reject);
+      // Node ends what switches protocols without an error, and then no signal is listened to any more.
+      request.once('close', () => {
+        if (!hasAnswer) reject(new KzError('provider-failed', `${this.#options.who} ended the connection without an answer`));
+      });
+      let hasAnswer = false;
+      request.once('response', (response) => {
+        hasAnswer = true;
         read(response, this.#options.who).then(resolve, reject);
       });
-      request.once('error', reject);
       request.end(text);
     });
   }
@@ -118,22 +129,29 @@ function looksBusy({ status, headers }: JsonAnswer): boolean {
   return status === 429 || status === 502 || status === 504 || (status === 503 && headers['retry-after'] !== undefined);
 }
 
-/** RFC 9110, section 10.2.3: seconds or a date. */
+/** Never less than without a Retry-After: a server that says 0 would be asked as fast as it answers. */
 function delayMs(answer: JsonAnswer | undefined, attempt: number): number {
-  const asked = answer?.headers['retry-after'];
-  const seconds = Number(asked);
-  if (asked !== undefined && Number.isFinite(seconds)) return Math.max(0, seconds * 1000);
-  const date = asked === undefined ? NaN : Date.parse(asked);
-  if (!Number.isNaN(date)) return Math.max(0, date - Date.now());
-  return Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** attempt) * (0.5 + Math.random() / 2);
+  const own = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** attempt) * (0.5 + Math.random() / 2);
+  return Math.max(own, askedMs(answer?.headers['retry-after']) ?? 0);
+}
+
+/** RFC 9110, section 10.2.3: seconds or a date. */
+function askedMs(asked: string | undefined): number | undefined {
+  if (asked === undefined) return undefined;
+  const ms = Number.isFinite(Number(asked)) ? Number(asked) * 1000 : Date.parse(asked) - Date.now();
+  return Number.isNaN(ms) ? undefined : ms;
 }
 
 async function pause(ms: number, signal: AbortSignal, because: string): Promise<void> {
   try {
     await wait(Math.min(ms, 86_400_000), undefined, { signal });
   } catch (cause) {
-    throw new KzError('provider-timeout', `${because}, until kz’s time was over`, { hint: 'allow more with --timeout 60s', cause });
+    throw timeout(because, cause);
   }
+}
+
+function timeout(because: string, cause: unknown): KzError {
+  return new KzError('provider-timeout', `${because}, until kz’s time was over`, { hint: 'allow more with --timeout 60s', cause });
 }
 
 const TLS_CODE = /^(?:CERT_|ERR_TLS_|ERR_SSL_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|HOSTNAME_MISMATCH|INVALID_CA|EPROTO$)/;

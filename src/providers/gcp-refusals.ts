@@ -8,14 +8,21 @@ import { joinWords } from './words.ts';
 export function apiError({ status, body }: JsonAnswer, ref: GcpRef, base: string): KzError {
   const { state, reasons, message } = detailsOf(body);
   const listVersions = { hint: `run \`${gcloud(['secrets', 'versions', 'list', ref.secret], ref)}\`` };
-  if (status === 404) return new KzError('secret-missing', `Secret Manager has no ${ref.name}`, listVersions);
-  if (state === 'FAILED_PRECONDITION') {
-    const condition = /\b(DISABLED|DESTROYED)\b/.exec(message)?.[1]?.toLowerCase() ?? 'disabled or destroyed';
-    return new KzError('secret-missing', `${ref.name} of Secret Manager is ${condition}`, listVersions);
-  }
+  // Also a proxy and any web server answer 404, and an optional secret must not be absent because of that.
+  if (status === 404 && state === 'NOT_FOUND') return new KzError('secret-missing', `Secret Manager has no ${ref.name}`, listVersions);
+  if (state === 'FAILED_PRECONDITION') return notReady(ref, message, listVersions.hint);
   if (status === 403) return denied(ref, reasons);
   if (status === 400) return new KzError('ref-invalid', `Secret Manager does not take the name ${ref.name}`, listVersions);
   return new KzError('provider-failed', `Secret Manager at ${base} answered ${String(status)} for ${ref.name}`);
+}
+
+/** Of a version, or of the KMS key that it is encrypted with: then the secret is there. */
+function notReady({ name }: GcpRef, message: string, hint: string): KzError {
+  const condition = /\b(DISABLED|DESTROYED)\b/.exec(message)?.[1]?.toLowerCase();
+  if (condition === undefined || /\bkms\b|\bkey\b/i.test(message)) {
+    return new KzError('provider-failed', `Secret Manager cannot read ${name}: a precondition failed`, { hint });
+  }
+  return new KzError('secret-missing', `${name} of Secret Manager is ${condition}`, { hint });
 }
 
 function denied(ref: GcpRef, reasons: readonly string[]): KzError {

@@ -108,7 +108,7 @@ class SecretManager {
   readonly #servers = new Map<string, JsonServer>();
 
   constructor(endpoint: string | undefined, login: GoogleLogin) {
-    this.#endpoint = endpoint;
+    this.#endpoint = endpoint === undefined ? undefined : withoutUser(endpoint);
     this.#login = login;
   }
 
@@ -165,6 +165,12 @@ class SecretManager {
     this.#servers.set(base, server);
     return server;
   }
+}
+
+/** Who reads errors should not read a password. */
+function withoutUser(address: string): string {
+  const url = URL.canParse(address) ? new URL(address) : undefined;
+  return url === undefined || !/^https?:$/.test(url.protocol) ? address : url.origin + url.pathname;
 }
 
 function isBusy({ status }: JsonAnswer): boolean {

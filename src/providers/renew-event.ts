@@ -1,5 +1,5 @@
 // What a keeper tells: a closed union, without a field that could hold a value.
-import type { KzError } from '../core/errors.ts';
+import { KzError } from '../core/errors.ts';
 
 export interface NotAdopted {
   readonly name: string;
@@ -43,4 +43,23 @@ export class Trouble {
 
 export function isAboutValue({ code }: KzError): boolean {
   return code.startsWith('secret-');
+}
+
+/** The provider has made something new, which lives as long as what it was to replace: not to be asked for every minute. */
+export function isMadeInVain(error: KzError): boolean {
+  return isAboutValue(error) && error.code !== 'secret-missing';
+}
+
+/** Of a new value whose refusal was told with its name. */
+export function refusal({ name, why }: NotAdopted): KzError {
+  return new KzError('secret-invalid', `${name} ${why}`);
+}
+
+export function asKzError(error: unknown): KzError {
+  return error instanceof KzError ? error : new KzError('provider-failed', 'reading again failed', { cause: error });
+}
+
+/** A message that begins with the name, as the end of a sentence that does. */
+export function withoutName(message: string, name: string): string {
+  return message.startsWith(name) ? message.slice(name.length).replace(/^:? /, '') : message;
 }

@@ -7,7 +7,8 @@ import type { ProviderName } from '../config/provider-names.ts';
 import { parseDuration } from '../core/duration.ts';
 import { KzError } from '../core/errors.ts';
 import type { Lease, Provider } from './provider.ts';
-import { isAboutValue, Trouble, type KeeperEvent, type NotAdopted } from './renew-event.ts';
+import { asKzError, isAboutValue, isMadeInVain, refusal, Trouble, withoutName, type KeeperEvent, type NotAdopted } from './renew-event.ts';
+import { groupBy, namesOf } from './renew-groups.ts';
 import type { Access } from './resolve.ts';
 import { refOf, resolveSecrets, type Resolved, type SetSecret } from './secrets.ts';
 
@@ -108,10 +109,17 @@ export class Keeper {
     let waitMs = this.#halfLife(lease);
     for (;;) {
       await this.#sleep(waitMs);
+      const successor = this.#successorOf(lease, names);
+      if (successor !== undefined) {
+        lease = successor;
+        granted = lease.durationMs;
+        waitMs = this.#halfLife(lease);
+        continue;
+      }
       let next = this.#isOver(lease) ? OVER : await this.#prolong(provider, lease, granted);
       if (next.type === 'over') {
         if (!this.#anyUsed(names)) {
-          this.#options.tell({ type: 'ending', names, at: lease.expiresAt });
+          this.#letEnd(lease, names);
           return;
         }
         next = await this.#issueAgain(names);
@@ -123,11 +131,28 @@ export class Keeper {
         lease = next.lease;
         waitMs = this.#halfLife(lease);
       } else {
-        trouble.goesOn(next.error, lease.expiresAt);
-        if (this.#isOver(lease)) this.#expire(names);
-        waitMs = this.#retryAfter(trouble, lease);
+        waitMs = this.#failed(next.error, { trouble, lease, names });
       }
     }
+  }
+
+  /** How long to wait. */
+  #failed(error: KzError, { trouble, lease, names }: { trouble: Trouble; lease: Lease; names: readonly string[] }): number {
+    trouble.goesOn(error, lease.expiresAt);
+    // From now on it is missed: the delay begins anew.
+    if (this.#isOver(lease) && this.#expire(names)) trouble.count = 1;
+    return this.#retryAfter(trouble, lease, error);
+  }
+
+  /** The lease of the values that `refresh` has read meanwhile. */
+  #successorOf({ id }: Lease, names: readonly string[]): Lease | undefined {
+    const leases = names.map((name) => this.#current.get(name)?.lease);
+    return leases.some((lease) => lease?.id === id) ? undefined : leases.find((lease) => lease !== undefined);
+  }
+
+  #letEnd(lease: Lease, names: readonly string[]): void {
+    if (this.#isOver(lease)) this.#expire(names);
+    else this.#options.tell({ type: 'ending', names, at: lease.expiresAt });
   }
 
   /** `over` also for one that lives on, but near the longest life that its server gives: it gets a successor while it still does. */
@@ -138,7 +163,7 @@ export class Keeper {
       return renewed.durationMs * 2 < granted ? OVER : { type: 'lives', lease: renewed };
     } catch (error) {
       this.#stop.signal.throwIfAborted();
-      return error instanceof KzError && error.code === 'lease-ended' ? OVER : { type: 'failed', error: asKzError(error) };
+      return error instanceof KzError && HOPELESS.includes(error.code) ? OVER : { type: 'failed', error: asKzError(error) };
     }
   }
 
@@ -146,7 +171,9 @@ export class Keeper {
   async #issueAgain(names: readonly string[]): Promise<Next> {
     const read = await this.#readAgain(names);
     if (read.error !== undefined) return { type: 'failed', error: read.error };
-    return read.lease === undefined ? OVER : { type: 'lives', lease: read.lease };
+    if (read.lease !== undefined) return { type: 'lives', lease: read.lease };
+    const [first] = read.refused ?? [];
+    return first === undefined ? OVER : { type: 'failed', error: refusal(first) };
   }
 
   async #refresh(names: readonly string[], everyMs: number): Promise<void> {
@@ -188,15 +215,30 @@ export class Keeper {
   async #keepLogin(name: ProviderName): Promise<void> {
     const provider = await this.#options.access.open(name);
     if (provider.login === undefined || provider.renew === undefined) return;
-    const first = provider.login();
-    let waitMs = first === undefined ? LONGEST_RETRY_MS : Math.min(FIRST_LOGIN_RENEWAL_MS, this.#halfLife(first));
+    let known = provider.login();
+    let waitMs = known === undefined ? LONGEST_RETRY_MS : Math.min(FIRST_LOGIN_RENEWAL_MS, this.#halfLife(known));
     for (;;) {
       await this.#sleep(waitMs);
       // Between two logins there is none.
       const lease = provider.login();
       const next = lease === undefined ? OVER : await this.#prolong(provider, lease, 0);
       waitMs = next.type === 'lives' ? this.#halfLife(next.lease) : LONGEST_RETRY_MS;
+      const now = provider.login() ?? known;
+      if (known?.id === now?.id || (await this.#replaceIssued(name, known))) known = now;
+      else waitMs = Math.min(waitMs, LONGEST_RETRY_MS);
     }
+  }
+
+  /** What was issued to a login ends with it, whatever its lease says. False when that has to be tried again. */
+  async #replaceIssued(name: ProviderName, login: Lease | undefined): Promise<boolean> {
+    if (login === undefined) return true;
+    const leased = [...this.#current.values()].filter(({ source }) => source.provider === name);
+    const groups = [...groupBy(leased, ({ lease }) => lease?.id).values()].map(namesOf);
+    for (const names of groups.filter((each) => this.#anyUsed(each))) {
+      if ((await this.#readAgain(names)).error !== undefined) return false;
+    }
+    for (const names of groups.filter((each) => !this.#anyUsed(each))) this.#options.tell({ type: 'ending', names, at: login.expiresAt });
+    return true;
   }
 
   /**
@@ -205,12 +247,19 @@ export class Keeper {
    */
   async #readAgain(names: readonly string[], { quietly = false } = {}): Promise<Read> {
     const provider = this.#current.get(names[0] ?? '')?.source.provider ?? 'env';
-    const turn = (this.#turns.get(provider) ?? Promise.resolve()).then(() => this.#read(names, quietly));
+    const turn = (this.#turns.get(provider) ?? Promise.resolve()).then(() => this.#read(this.#withSharers(names), quietly));
     this.#turns.set(
       provider,
       turn.catch(() => undefined),
     );
     return turn;
+  }
+
+  /** Values of one lease fit each other, so they are read together. */
+  #withSharers(names: readonly string[]): readonly string[] {
+    const leases = new Set(names.map((name) => this.#current.get(name)?.lease?.id));
+    const sharers = [...this.#current.values()].filter(({ lease }) => lease !== undefined && leases.has(lease.id));
+    return [...new Set([...names, ...namesOf(sharers)])];
   }
 
   async #read(names: readonly string[], quietly: boolean): Promise<Read> {
@@ -233,7 +282,8 @@ export class Keeper {
     for (const { name, error } of quietly ? [] : failed.filter(({ error }) => isAboutValue(error))) {
       this.#tellKept({ name, why: withoutName(error.message, name) });
     }
-    return { lease: good.find(({ lease }) => lease !== undefined)?.lease, error: failed[0]?.error };
+    const leased = good.find((one) => one.lease !== undefined && !isRefused(one));
+    return { lease: leased?.lease, error: failed[0]?.error, refused };
   }
 
   #tellKept({ name, why }: NotAdopted): void {
@@ -254,12 +304,14 @@ export class Keeper {
     }
   }
 
-  #expire(names: readonly string[]): void {
+  /** Was it told now? */
+  #expire(names: readonly string[]): boolean {
     const good = names.filter((name) => !this.#expired.has(name));
-    if (good.length === 0) return;
+    if (good.length === 0) return false;
     for (const name of good) this.#expired.add(name);
     this.#options.consumer.expire(good);
     this.#options.tell({ type: 'expired', names: good });
+    return true;
   }
 
   #anyUsed(names: readonly string[]): boolean {
@@ -288,11 +340,15 @@ export class Keeper {
     return Math.max(SHORTEST_WAIT_MS, this.#jittered(durationMs / 2, 0.1) - since);
   }
 
-  /** Doubles; while there is a lease, so that it is asked at least once more before the end. */
-  #retryAfter({ count }: Trouble, lease: Lease): number {
-    const delay = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(count - 1, 10));
+  /** Doubles; while there is a lease, so that it is asked again before the end, and at the end. */
+  #retryAfter({ count }: Trouble, lease: Lease, error: KzError): number {
     const left = lease.expiresAt - this.#now();
-    return this.#jittered(left > 0 ? Math.min(delay, left) : delay, 0.1);
+    // A timer of Node's may be early by that.
+    const toEnd = left > 0 ? left + 1 : Infinity;
+    if (isMadeInVain(error)) return Math.min(toEnd, Math.max(LONGEST_RETRY_MS, (left > 0 ? left : lease.durationMs) / 2));
+    if (left > 0 && left <= SHORTEST_WAIT_MS) return toEnd;
+    const delay = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(count - 1, 10));
+    return this.#jittered(Math.min(delay, toEnd / 2), 0.1);
   }
 
   #jittered(ms: number, part: number): number {
@@ -305,34 +361,14 @@ type Next =
 
 const OVER: Next = { type: 'over' };
 
+/** Of renewing: it will not be otherwise next time. */
+const HOPELESS: readonly string[] = ['lease-ended', 'provider-denied'];
+
 interface Read {
+  /** Of values that were adopted, or did not change. */
   readonly lease?: Lease | undefined;
+  readonly refused?: readonly NotAdopted[];
   readonly error?: KzError | undefined;
-}
-
-function withoutName(message: string, name: string): string {
-  return message.startsWith(name) ? message.slice(name.length).replace(/^:? /, '') : message;
-}
-
-function asKzError(error: unknown): KzError {
-  return error instanceof KzError ? error : new KzError('provider-failed', 'reading again failed', { cause: error });
-}
-
-function namesOf(secrets: readonly SetSecret[]): string[] {
-  return secrets.map(({ name }) => name);
-}
-
-/** Those without a key are in no group. */
-function groupBy<T>(items: readonly T[], keyOf: (item: T) => string | undefined): Map<string, T[]> {
-  const groups = new Map<string, T[]>();
-  for (const item of items) {
-    const key = keyOf(item);
-    if (key === undefined) continue;
-    const group = groups.get(key) ?? [];
-    group.push(item);
-    groups.set(key, group);
-  }
-  return groups;
 }
 
 async function quietSleep(ms: number, signal: AbortSignal): Promise<void> {

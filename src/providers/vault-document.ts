@@ -8,6 +8,7 @@ import { placeIn, type Place } from './vault-mounts.ts';
 import { encodePath } from './vault-ref.ts';
 import { at, isRecord, type VaultAnswer } from './vault-server.ts';
 import type { VaultSession } from './vault-session.ts';
+import { joinWords } from './words.ts';
 
 export type Fields = Readonly<Record<string, unknown>>;
 
@@ -33,6 +34,7 @@ export async function readDocument(place: Place, session: VaultSession, signal: 
   if (versioned !== undefined) return { place, ...versioned };
   if (place.version !== undefined) throw new KzError('ref-invalid', `${JSON.stringify(place.label)} has no versions`);
   if (!isRecord(data)) throw missing(place, session);
+  refuseLogin(data, place, session);
   return { place, fields: data, lease: leaseOf(answer.body, askedAt, session) };
 }
 
@@ -45,8 +47,18 @@ export function fieldText({ place, fields }: VaultDocument, field: string | unde
   if (text !== undefined) return text;
   const near = suggest(field, Object.keys(fields));
   const message = `${JSON.stringify(place.label)} in ${who} has no field ${JSON.stringify(field)}`;
-  const hint = near === undefined ? `to see its fields, run \`vault kv get ${place.label}\`` : `did you mean ${JSON.stringify(near)}?`;
+  const hint =
+    near === undefined
+      ? `to see its fields, run \`${joinWords(['vault', 'kv', 'get', place.label])}\``
+      : `did you mean ${JSON.stringify(near)}?`;
   throw new KzError('secret-missing', message, { hint });
+}
+
+/** A path may start with a namespace (`team/auth/token/lookup-self`), so that Vault's own paths do not show by how they begin. */
+function refuseLogin(fields: Fields, { label, mount }: Place, session: VaultSession): void {
+  const isKv = mount.engine === 'kv1' || mount.engine === 'kv2';
+  if (isKv || !Object.values(fields).some((value) => session.isLogin(value))) return;
+  throw new KzError('ref-invalid', `${JSON.stringify(label)} in ${session.server.who} holds the token that kz is logged in with`);
 }
 
 export function askFor({ path, version }: Place, session: VaultSession, signal: AbortSignal): Promise<VaultAnswer> {
@@ -66,16 +78,25 @@ export function readError({ status, errors, body }: VaultAnswer, place: Place, s
     case 403:
       return denied(place, session, 'read');
     case 404:
+      if (errors !== '' || !isVaults(body)) return failed(status, place, session);
       return gone(place, at(body, 'data', 'metadata'), session) ?? missing(place, session);
     case 405:
       return new KzError('ref-invalid', `${quoted} in ${who} is nothing that can be read`, {
         hint: 'kz reads with GET; what takes POST it does not',
       });
-    default: {
-      const hint = `to see why, run \`vault read ${place.path}\``;
-      return new KzError('provider-failed', `${who} answered ${String(status)} for ${quoted}`, { hint });
-    }
+    default:
+      return failed(status, place, session);
   }
+}
+
+function failed(status: number, { label, path }: Place, { server }: VaultSession): KzError {
+  const hint = `to see why, run \`${joinWords(['vault', 'read', path])}\``;
+  return new KzError('provider-failed', `${server.who} answered ${String(status)} for ${JSON.stringify(label)}`, { hint });
+}
+
+/** Also a proxy and any web server answer 404, and an optional secret must not be absent because of that. */
+function isVaults(body: unknown): boolean {
+  return Array.isArray(at(body, 'errors')) || (isRecord(body) && Object.hasOwn(body, 'data'));
 }
 
 export function denied({ label, path, mount }: Place, session: VaultSession, doing: 'read' | 'write'): KzError {
@@ -96,7 +117,9 @@ function gone({ label, version }: Place, metadata: unknown, { server }: VaultSes
   const which = `version ${number} of ${JSON.stringify(label)} in ${server.who}`;
   if (metadata.destroyed === true)
     return new KzError('secret-missing', `${which} was destroyed`, { hint: 'it cannot come back: write it again' });
-  return new KzError('secret-missing', `${which} was deleted`, { hint: `run \`vault kv undelete -versions=${number} ${label}\`` });
+  return new KzError('secret-missing', `${which} was deleted`, {
+    hint: `run \`${joinWords(['vault', 'kv', 'undelete', `-versions=${number}`, label])}\``,
+  });
 }
 
 function missing({ label, version, mount, path }: Place, { server }: VaultSession): KzError {

@@ -1,5 +1,6 @@
 // The ways into Vault: a token that the user has, or a login that gives kz one of its own. What proves who we are is read from the place
 // that the config names, sent to Vault and nowhere else, and never part of an error.
+import { randomUUID } from 'node:crypto';
 import { KzError, systemCode } from '../core/errors.ts';
 import { absolutePath } from '../core/home-path.ts';
 import { JsonServer } from './ask-json.ts';
@@ -16,10 +17,19 @@ export interface Login {
   readonly isBatch: boolean;
   /** When it ends by itself, as far as the login has said so. */
   readonly lease?: Lease | undefined;
+  /** What it was given at first. */
+  readonly lifeMs?: number | undefined;
 }
 
-/** Every login has the same: there is one at a time. */
+/** Of the user's token. */
 export const LOGIN_LEASE = 'login';
+/** Another one for each login of kz's own. */
+const OWN_LOGIN = `${LOGIN_LEASE}:`;
+
+/** What an engine has lent has slashes in its id. */
+export function isLoginLease({ id }: Lease): boolean {
+  return id === LOGIN_LEASE || (id.startsWith(OWN_LOGIN) && !id.includes('/'));
+}
 
 export interface LoginContext {
   readonly options: VaultOptions;
@@ -43,7 +53,8 @@ export async function logIn(context: LoginContext, signal: AbortSignal): Promise
   const auth = at(answer.body, 'auth');
   const token = at(auth, 'client_token');
   if (typeof token !== 'string' || token === '') throw noToken(auth, method, server.who);
-  return { token, isOurs: true, isBatch: at(auth, 'token_type') === 'batch', lease: leaseOf(auth, askedAt) };
+  const lease = leaseOf(auth, askedAt);
+  return { token, isOurs: true, isBatch: at(auth, 'token_type') === 'batch', lease, lifeMs: lease?.durationMs };
 }
 
 /** What `run` has to type to be let in again. */
@@ -56,7 +67,7 @@ function leaseOf(auth: unknown, askedAt: number): Lease | undefined {
   const seconds = at(auth, 'lease_duration');
   if (typeof seconds !== 'number' || seconds <= 0) return undefined;
   const durationMs = seconds * 1000;
-  return { id: LOGIN_LEASE, expiresAt: askedAt + durationMs, durationMs, renewable: at(auth, 'renewable') === true };
+  return { id: OWN_LOGIN + randomUUID(), expiresAt: askedAt + durationMs, durationMs, renewable: at(auth, 'renewable') === true };
 }
 
 /** The same places in the same order as Vault's own program, but for `token_file`. */

@@ -2,7 +2,7 @@
 // back at the end together with what was issued to it.
 import { KzError } from '../core/errors.ts';
 import type { Health, Lease } from './provider.ts';
-import { logIn, LOGIN_LEASE, loginHint, type Login, type LoginContext } from './vault-login.ts';
+import { isLoginLease, logIn, LOGIN_LEASE, loginHint, type Login, type LoginContext } from './vault-login.ts';
 import { at, type VaultAnswer, type VaultRequest, type VaultServer } from './vault-server.ts';
 import { wide } from './wide.ts';
 
@@ -27,6 +27,9 @@ export class VaultSession {
   /** The token whose end was asked for: some have none. */
   #learned: string | undefined;
   readonly #issued = new Set<string>();
+  #isClosed = false;
+  /** Logins of kz's own that another one took the place of. */
+  readonly #former: Login[] = [];
 
   constructor(context: LoginContext) {
     this.server = context.server;
@@ -57,6 +60,11 @@ export class VaultSession {
     this.#issued.add(lease);
   }
 
+  /** Is this what kz is logged in with? */
+  isLogin(value: unknown): boolean {
+    return value === this.#current?.token;
+  }
+
   /** Finds out when a token of the user's ends. Never fails: a token that may not ask about itself has an end that nobody knows. */
   async learnEnd(signal: AbortSignal): Promise<void> {
     try {
@@ -70,10 +78,13 @@ export class VaultSession {
     }
   }
 
-  /** The end of the login, or of something issued to it, put off. Throws `lease-ended`. */
+  /**
+   * The end of the login, or of something issued to it, put off. A login near its longest life is renewed by another one, whose lease has another
+   * id: what was issued to the old one ends with it. Throws `lease-ended`.
+   */
   async renew(lease: Lease, signal: AbortSignal): Promise<Lease> {
     if (!lease.renewable) throw ended(lease, 'cannot be renewed', this.server.who);
-    if (lease.id === LOGIN_LEASE) return this.#renewLogin(lease, signal);
+    if (isLoginLease(lease)) return this.#renewLogin(lease, signal);
     const body = { lease_id: lease.id, increment: seconds(lease.durationMs) };
     const askedAt = Date.now();
     const answer = await this.ask({ method: 'PUT', path: 'sys/leases/renew', body }, signal);
@@ -97,23 +108,29 @@ export class VaultSession {
 
   /** Failures are not told: what is not given back ends by itself. */
   async close(signal: AbortSignal): Promise<void> {
+    this.#isClosed = true;
     const login = this.#current ?? (await this.#running?.login.catch(() => undefined));
-    if (login === undefined) return;
-    const { token } = login;
+    await Promise.all([...this.#former.splice(0), ...(login === undefined ? [] : [login])].map((each) => this.#giveBack(each, signal)));
+    this.#issued.clear();
+    if (login !== undefined) this.#forget(login);
+  }
+
+  async #giveBack({ token, isOurs, isBatch }: Login, signal: AbortSignal): Promise<void> {
     const tell = async (path: string, body?: object): Promise<void> => {
       await this.server.ask({ method: 'PUT', path, body, token }, signal).catch(() => undefined);
     };
     // Also revokes all that was issued to it.
-    if (login.isOurs && !login.isBatch) await tell('auth/token/revoke-self');
-    else await wide([...this.#issued], (id) => tell('sys/leases/revoke', { lease_id: id }));
-    this.#issued.clear();
-    this.#forget(login);
+    if (isOurs && !isBatch) await tell('auth/token/revoke-self');
+    // The newest first: there is little time, and the oldest have ended.
+    else await wide([...this.#issued].reverse(), (id) => tell('sys/leases/revoke', { lease_id: id }));
   }
 
   /** Single flight. A login that another caller gave up is made again for this one. */
   async #loggedIn(signal: AbortSignal): Promise<Login> {
     for (;;) {
       if (this.#current !== undefined) return this.#current;
+      // Nobody would give this login back.
+      if (this.#isClosed) throw new KzError('provider-failed', `kz has logged out of ${this.server.who}`);
       const running = (this.#running ??= { login: this.#logIn(signal), signal });
       try {
         return await running.login;
@@ -154,6 +171,7 @@ export class VaultSession {
   async #askWhetherGood(login: Login, signal: AbortSignal): Promise<boolean> {
     if ((await this.#lookUp(login, signal)).status === 200) return true;
     const { status, errors } = await this.server.ask({ path: 'sys/internal/ui/mounts/cubbyhole/x', token: login.token }, signal);
+    if (status >= 500) throw new KzError('provider-failed', `${this.server.who} answered ${String(status)} when asked about the token`);
     return status === 200 || errors.includes(SAYS_GOOD);
   }
 
@@ -165,14 +183,29 @@ export class VaultSession {
     const login = await this.#loggedIn(signal);
     // A token of the user's must not end earlier because kz has used it.
     const leftMs = lease.expiresAt - Date.now();
-    const wantedMs = login.isOurs ? Math.min(lease.durationMs, OWN_LIFE_MS) : Math.max(lease.durationMs, leftMs);
+    const wantedMs = login.isOurs ? Math.min(login.lifeMs ?? OWN_LIFE_MS, OWN_LIFE_MS) : Math.max(lease.durationMs, leftMs);
     const askedAt = Date.now();
     const request = { method: 'PUT', path: 'auth/token/renew-self', body: { increment: seconds(wantedMs) }, token: login.token } as const;
     const answer = await this.server.ask(request, signal);
-    if (answer.status === 403) this.#forget(login);
+    // A policy that denies it leaves a good token, which is still to be given back at the end.
+    if (answer.status === 403 && !(await this.#isGood(login, answer, signal))) this.#forget(login);
     const renewed = this.#renewed(lease, { answer, askedAt, granted: at(answer.body, 'auth') });
     if (this.#current?.token === login.token) this.#current = { ...login, lease: renewed };
-    return renewed;
+    const isLast = login.isOurs && renewed.durationMs * 2 < wantedMs;
+    return isLast ? ((await this.#logInAnew(login, signal)) ?? renewed) : renewed;
+  }
+
+  /** While the old login still lives, and keeps what was issued to it alive. Undefined when it has to do for now. */
+  async #logInAnew(login: Login, signal: AbortSignal): Promise<Lease | undefined> {
+    try {
+      const next = await logIn(this.#context, signal);
+      this.#former.push(login);
+      this.#current = next;
+      return next.lease;
+    } catch {
+      signal.throwIfAborted();
+      return undefined;
+    }
   }
 
   #renewed(lease: Lease, { answer, askedAt, granted }: { answer: VaultAnswer; askedAt: number; granted: unknown }): Lease {
@@ -194,8 +227,8 @@ export class VaultSession {
 const SAYS_GOOD = 'preflight capability check';
 const SAYS_BAD = /invalid token|bad token/;
 
-function ended({ id }: Lease, problem: string, who: string): KzError {
-  return new KzError('lease-ended', `the ${id === LOGIN_LEASE ? 'login' : 'lease'} of ${who} ${problem}`);
+function ended(lease: Lease, problem: string, who: string): KzError {
+  return new KzError('lease-ended', `the ${isLoginLease(lease) ? 'login' : 'lease'} of ${who} ${problem}`);
 }
 
 function seconds(ms: number): number {

@@ -76,6 +76,11 @@ async function getAll(refs: readonly Ref[], { session, mounts }: Vault, signal: 
         const document = documents.get(same) ?? readDocument(place, session, signal);
         documents.set(same, document);
         return document;
+      }).catch((error: unknown) => {
+        // One path that hangs, an engine whose database does not answer for instance, does not take along what came of the others.
+        const works = [...found.values()].some((each) => 'document' in each);
+        if (signal.aborted && works) return { error: late(path, session, error) };
+        throw error;
       }),
     );
   });
@@ -96,6 +101,12 @@ async function toFound(read: () => Promise<VaultDocument>): Promise<Found> {
     if (error instanceof KzError && OF_ONE_PATH.includes(error.code)) return { error };
     throw error;
   }
+}
+
+function late({ path }: VaultPath, { server }: VaultSession, cause: unknown): KzError {
+  if (cause instanceof KzError && cause.code === 'provider-timeout') return cause;
+  const message = `${server.who} did not answer for ${JSON.stringify(path)} in time`;
+  return new KzError('provider-timeout', message, { hint: 'allow more with --timeout 60s', cause });
 }
 
 function toOutcome(ref: VaultRef, found: ReadonlyMap<string, Found>, { server }: VaultSession): Outcome {

@@ -158,6 +158,8 @@ export class Dialer {
       const secure = tls.connect({
         socket,
         secureContext: this.prepare(),
+        // Said, because otherwise NODE_TLS_REJECT_UNAUTHORIZED would decide.
+        rejectUnauthorized: true,
         host,
         ...(net.isIP(host) === 0 ? { servername: host } : {}),
         ...(at.alpn === undefined ? {} : { ALPNProtocols: [...at.alpn] }),

@@ -61,6 +61,10 @@ export class Running {
     return this.#stdout;
   }
 
+  get stderr(): string {
+    return this.#stderr;
+  }
+
   send(signal: NodeJS.Signals): void {
     process.kill(this.pid, signal);
   }
@@ -73,6 +77,11 @@ export class Running {
   /** Waits until it has said `line` so many times, and nothing less. */
   async said(line: string, times = 1): Promise<void> {
     await waitFor(`${String(times)} × ${line} in ${JSON.stringify(this.#stdout + this.#stderr)}`, () => this.count(line) >= times);
+  }
+
+  /** Waits until `text` is somewhere on its standard error. */
+  async warned(text: string): Promise<void> {
+    await waitFor(`${text} in ${JSON.stringify(this.#stderr)}`, () => this.#stderr.includes(text));
   }
 
   /** Waits for the numbers that the program prints after `word`, such as the pids in `ready 4711`. */

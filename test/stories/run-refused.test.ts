@@ -123,8 +123,8 @@ describe('kz fails with 125 before the program starts', () => {
   });
 
   it('when a provider is not built', async () => {
-    story.config('[secrets]\nTOKEN = { provider = "gcp", ref = "projects/p/secrets/s" }\n');
-    expect(await refused()).toContain('kz: error: TOKEN: provider "gcp" is not built yet\n');
+    story.config('[secrets]\nTOKEN = { provider = "keyzero", ref = "github/pat" }\n');
+    expect(await refused()).toContain('kz: error: TOKEN: provider "keyzero" is not built yet\n');
   });
 
   it('when the environment is unknown', async () => {

@@ -116,7 +116,7 @@ async function runBlind(command: ChildCommand, { flags, config, access, child }:
   const resolution = await withDeadline(flags, (signal) => resolveAll(config, flags, access, signal), child.signals);
   const { openBlindRun } = await import('../../run/blind.ts');
   const run = await openBlindRun(config, resolution, {
-    env: process.env,
+    env: access.context.env,
     access,
     version: VERSION,
     command: basename(command[0]),
