@@ -81,7 +81,7 @@ try {
 }
 const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
 print('');
-print(failures === 0 ? `All as claimed, in ${seconds} s.` : `${String(failures)} claims did not hold.`);
+print(failures === 0 ? `All as claimed, in ${seconds} s.` : `${String(failures)} ${failures === 1 ? 'claim' : 'claims'} did not hold.`);
 process.exitCode = failures === 0 ? 0 : 1;
 
 async function demo() {
@@ -129,11 +129,16 @@ async function storing(certificate) {
 
 async function direct() {
   step('direct mode: an MCP client starts a server through kz run');
-  const args = ['run', '--', 'npx', '-y', '@modelcontextprotocol/server-everything'];
-  show(`kz ${args.join(' ')}`);
-  await withServer(args, async (client) => {
+  const server = ['--', 'npx', '-y', '@modelcontextprotocol/server-everything'];
+  show(`kz run ${server.join(' ')}`);
+  await withServer(['run', '--no-redact', ...server], async (client) => {
     const seen = environmentOf(await call(client, 'get-env')).API_TOKEN ?? '';
-    check('it has the secret', seen === value, `API_TOKEN=${short(seen)}: the real one`);
+    check('it has the secret', seen === value, `API_TOKEN=${short(seen)}: the real one (seen with --no-redact)`);
+  });
+  await withServer(['run', ...server], async (client) => {
+    const answer = await call(client, 'get-env');
+    const seen = environmentOf(answer).API_TOKEN ?? '';
+    check('what it answers hides it', seen === '[redacted:API_TOKEN]' && !holds(answer), `API_TOKEN=${seen}`);
   });
 }
 

@@ -6,6 +6,7 @@ import { parseDuration } from '../core/duration.ts';
 import { KzError } from '../core/errors.ts';
 import { Access } from '../providers/resolve.ts';
 import type { ProviderContext } from '../providers/provider.ts';
+import type { Resolved } from '../providers/secrets.ts';
 import { Signals } from '../run/signals.ts';
 import { interruptible } from './exit.ts';
 import { setVoice } from './ui.ts';
@@ -68,6 +69,11 @@ export async function openConfig(flags: ConfigFlags): Promise<Opened> {
 /** After the last use of what was read: leases and logins would outlive kz. Nobody waits long for it. */
 export async function giveBack(access: Access): Promise<void> {
   await access.close(AbortSignal.timeout(GIVE_BACK_MS));
+}
+
+/** For a command that gives values away: what has a lease must live on, and the login that it hangs on with it. */
+export async function giveBackUnlessLeased(access: Access, secrets: readonly Resolved[]): Promise<void> {
+  if (!secrets.some((each) => each.state === 'set' && each.lease !== undefined)) await giveBack(access);
 }
 
 const GIVE_BACK_MS = 1500;

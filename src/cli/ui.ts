@@ -1,7 +1,9 @@
 // The only file that writes to the terminal. Writes go straight to the descriptors: merely touching process.stdout or process.stderr would
 // put a pipe that the child shares with us into non-blocking mode, and programs that do not expect that lose output.
-import { writeSync } from 'node:fs';
+import { write as writeAsync, writeSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
 import { isatty } from 'node:tty';
+import { promisify } from 'node:util';
 import { formatPlace, KzError, systemCode } from '../core/errors.ts';
 
 export interface Voice {
@@ -41,6 +43,48 @@ export function detail(text: string): void {
 
 export function warn(text: string): void {
   if (!voice.quiet) write(2, `kz: ${colour('33', 'warning')}: ${printable(text)}\n`);
+}
+
+/** As `notice` and `warn`, while a program runs: a pipe that nobody reads must not hold up signals, requests or the program’s output. */
+export function tellWithoutWaiting(level: 'notice' | 'warning', text: string): void {
+  if (voice.quiet || waiting.length >= MOST_WAITING) return;
+  waiting.push(level === 'warning' ? `kz: ${colour('33', 'warning')}: ${printable(text)}\n` : `kz: ${printable(text)}\n`);
+  writing ??= writeWaiting();
+}
+
+/** False when something that was told still waits for a reader: then only a signal can end kz, because Node waits for the thread. */
+export async function everythingTold(): Promise<boolean> {
+  if (writing === undefined) return true;
+  return Promise.race([writing.then(() => true), delay(LAST_WAIT_MS, false, { ref: false })]);
+}
+
+const MOST_WAITING = 100;
+const LAST_WAIT_MS = 100;
+const RETRY_MS = 5;
+const waiting: string[] = [];
+let writing: Promise<void> | undefined;
+
+async function writeWaiting(): Promise<void> {
+  try {
+    for (let text = waiting.shift(); text !== undefined; text = waiting.shift()) {
+      let rest = Buffer.from(text);
+      while (rest.length > 0) rest = rest.subarray(await writeSome(rest));
+    }
+  } catch {
+    // Nobody can be told that nobody can be told.
+  } finally {
+    writing = undefined;
+  }
+}
+
+async function writeSome(bytes: Buffer): Promise<number> {
+  try {
+    return (await promisify(writeAsync)(2, bytes)).bytesWritten;
+  } catch (error) {
+    if (systemCode(error) !== 'EAGAIN') throw error;
+    await delay(RETRY_MS);
+    return 0;
+  }
 }
 
 /** Errors are never silenced. One with many problems prints them all. */

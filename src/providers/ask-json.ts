@@ -11,6 +11,11 @@ export interface JsonRequest {
   readonly headers?: Readonly<Record<string, string>>;
   /** Sent as JSON. */
   readonly body?: unknown;
+  /**
+   * False: what a server or a proxy may have done before it failed is not asked for again. 429 says that it was not done. Default: methods that
+   * only read may be sent again after a broken connection, all methods after an answer of a busy server.
+   */
+  readonly mayRepeat?: boolean;
 }
 
 export interface JsonAnswer {
@@ -60,7 +65,7 @@ export class JsonServer {
       const answer = await this.#askOnce(request, attempt, signal).catch((error: unknown) => {
         throw signal.aborted && trouble !== undefined ? timeout(trouble, error) : error;
       });
-      if (answer !== undefined && !isBusy(answer)) return answer;
+      if (answer !== undefined && (!isBusy(answer) || (request.mayRepeat === false && answer.status !== 429))) return answer;
       trouble = `${who} ${answer === undefined ? 'breaks every connection' : `keeps answering ${String(answer.status)}`}`;
       await pause(delayMs(answer, attempt), signal, trouble);
     }
@@ -78,7 +83,8 @@ export class JsonServer {
     } catch (error) {
       signal.throwIfAborted();
       const isBroken = ['ECONNRESET', 'EPIPE'].includes(systemCode(error) ?? '');
-      if (isBroken && attempt < 3 && ['GET', 'HEAD', 'LIST'].includes(request.method)) return undefined;
+      const mayRepeat = request.mayRepeat ?? ['GET', 'HEAD', 'LIST'].includes(request.method);
+      if (isBroken && attempt < 3 && mayRepeat) return undefined;
       throw error instanceof KzError ? error : unreachable(this.#options.who, request.url, error);
     }
   }

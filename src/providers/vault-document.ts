@@ -61,9 +61,11 @@ function refuseLogin(fields: Fields, { label, mount }: Place, session: VaultSess
   throw new KzError('ref-invalid', `${JSON.stringify(label)} in ${session.server.who} holds the token that kz is logged in with`);
 }
 
-export function askFor({ path, version }: Place, session: VaultSession, signal: AbortSignal): Promise<VaultAnswer> {
+export function askFor({ path, version, mount }: Place, session: VaultSession, signal: AbortSignal): Promise<VaultAnswer> {
   const query = version === undefined ? '' : `?version=${String(version)}`;
-  return session.ask({ path: `${encodePath(path)}${query}` }, signal);
+  // An engine makes a credential for each request.
+  const isKv = mount.engine === 'kv1' || mount.engine === 'kv2';
+  return session.ask({ path: `${encodePath(path)}${query}`, mayRepeat: isKv }, signal);
 }
 
 export function readError({ status, errors, body }: VaultAnswer, place: Place, session: VaultSession): KzError {

@@ -48,7 +48,7 @@ export async function logIn(context: LoginContext, signal: AbortSignal): Promise
   const body = await CREDENTIALS[method](context, signal);
   const askedAt = Date.now();
   const path = `auth/${mount.split('/').map(encodeURIComponent).join('/')}/login`;
-  const answer = await server.ask({ method: 'POST', path, body }, signal);
+  const answer = await server.ask({ method: 'POST', path, body, mayRepeat: false }, signal);
   if (answer.status !== 200) throw refused(answer, { method, mount, who: server.who, namespaceHint: server.namespaceHint });
   const auth = at(answer.body, 'auth');
   const token = at(auth, 'client_token');

@@ -16,6 +16,7 @@ export interface VaultRequest {
   readonly path: string;
   readonly body?: unknown;
   readonly token?: string | undefined;
+  readonly mayRepeat?: JsonRequest['mayRepeat'];
 }
 
 export interface VaultAnswer extends JsonAnswer {
@@ -130,7 +131,7 @@ export class VaultServer {
     return clean;
   }
 
-  #toJsonRequest({ method = 'GET', body, token }: VaultRequest, url: URL): JsonRequest {
+  #toJsonRequest({ method = 'GET', body, token, mayRepeat }: VaultRequest, url: URL): JsonRequest {
     const { namespace } = this;
     const headers = {
       // Vault answers without it, too; an agent in front of it may be told to refuse such requests, which a browser could be tricked into.
@@ -138,7 +139,7 @@ export class VaultServer {
       ...(token === undefined ? {} : { 'x-vault-token': token }),
       ...(namespace === undefined ? {} : { 'x-vault-namespace': namespace }),
     };
-    return { method, url, headers, body };
+    return { method, url, headers, body, ...(mayRepeat === undefined ? {} : { mayRepeat }) };
   }
 }
 

@@ -4,7 +4,15 @@ import { Option, type Command } from 'commander';
 import { KzError, systemCode } from '../../core/errors.ts';
 import { prepare } from '../../run/prepare.ts';
 import { EXPORT_FORMATS, EXPORT_NAMES, type ExportFormat } from '../export-formats.ts';
-import { listArgument, openConfig, withConfigFlags, withDeadline, withTimeoutFlag, type ConfigFlags } from '../options.ts';
+import {
+  listArgument,
+  giveBackUnlessLeased,
+  openConfig,
+  withConfigFlags,
+  withDeadline,
+  withTimeoutFlag,
+  type ConfigFlags,
+} from '../options.ts';
 import { notice, print } from '../ui.ts';
 
 interface ExportFlags extends ConfigFlags {
@@ -28,6 +36,7 @@ async function exportSecrets(flags: ExportFlags): Promise<void> {
   const { config, access } = await openConfig(flags);
   const options = { only: flags.only, clean: false, keep: [] };
   const { secrets } = await withDeadline(flags, (signal) => prepare(config, options, access, signal));
+  await giveBackUnlessLeased(access, secrets);
   const variables = secrets.flatMap((secret) => (secret.state === 'set' ? [{ name: secret.name, value: secret.secret.reveal() }] : []));
   const { output, githubEnv } = EXPORT_FORMATS[flags.format](variables);
   print(output);

@@ -4,7 +4,7 @@ import type { Config } from '../../config/load.ts';
 import { KzError } from '../../core/errors.ts';
 import type { Access } from '../../providers/resolve.ts';
 import { resolveSecrets } from '../../providers/secrets.ts';
-import { openConfig, withConfigFlags, withDeadline, withTimeoutFlag, type ConfigFlags } from '../options.ts';
+import { giveBackUnlessLeased, openConfig, withConfigFlags, withDeadline, withTimeoutFlag, type ConfigFlags } from '../options.ts';
 import { print, printJson } from '../ui.ts';
 import { howToStore } from '../write-secret.ts';
 
@@ -25,6 +25,7 @@ export function defineGet(command: Command): void {
 async function get(name: string, flags: GetFlags): Promise<void> {
   const { config, access } = await openConfig(flags);
   const { secrets } = await withDeadline(flags, (signal) => resolveSecrets(config, { only: [name] }, access, signal));
+  await giveBackUnlessLeased(access, secrets);
   const [secret] = secrets;
   if (secret?.state === 'failed') throw secret.error;
   if (secret?.state !== 'set') throw await absent(name, config, access);

@@ -17,7 +17,7 @@ import {
   type HookShell,
   type HookState,
 } from '../hook-script.ts';
-import { openConfig, withConfigFlags, withDeadline, withTimeoutFlag, type ConfigFlags } from '../options.ts';
+import { giveBackUnlessLeased, openConfig, withConfigFlags, withDeadline, withTimeoutFlag, type ConfigFlags } from '../options.ts';
 import { notice, print, printError } from '../ui.ts';
 
 interface HookFlags extends ConfigFlags {
@@ -77,6 +77,7 @@ async function lookHere(before: HookState, flags: HookFlags): Promise<Found> {
     const from = fingerprint(config);
     if (from === before.from) return { from, variables: [] };
     const { secrets } = await withDeadline(flags, (signal) => prepare(config, { clean: false, keep: [] }, access, signal));
+    await giveBackUnlessLeased(access, secrets);
     return { from, variables: withoutReserved(flags.shell, secrets.flatMap(variableOf)) };
   } catch (error) {
     if (!(error instanceof KzError)) throw error;

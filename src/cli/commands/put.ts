@@ -6,7 +6,7 @@ import type { Config, Declaration } from '../../config/load.ts';
 import { KzError } from '../../core/errors.ts';
 import type { Access } from '../../providers/resolve.ts';
 import { resolveSecrets, type Resolved } from '../../providers/secrets.ts';
-import { openConfig, withConfigFlags, withDeadline, withTimeoutFlag, type ConfigFlags } from '../options.ts';
+import { giveBack, openConfig, withConfigFlags, withDeadline, withTimeoutFlag, type ConfigFlags } from '../options.ts';
 import { hasTerminal } from '../prompt.ts';
 import { readText } from '../read-text.ts';
 import { notice, printError } from '../ui.ts';
@@ -52,7 +52,7 @@ async function put(name: string | undefined, flags: PutFlags): Promise<void> {
   const provider = await openForWriting(declaration, access);
   notice(`${name} goes to ${destinationOf(declaration, provider)}`);
   const value = await readValue(declaration, flags);
-  await store({ declaration, provider }, value, flags);
+  await store({ declaration, provider }, value, flags).finally(() => giveBack(access));
 }
 
 /** A secret that a person at the terminal can give a value. */
@@ -75,6 +75,7 @@ async function putMissing(name: string | undefined, flags: PutFlags): Promise<vo
     if (targets.length > 1) notice(`[${String(index + 1)}/${String(targets.length)}] ${target.declaration.name}`);
     if (!(await putOne(target, flags))) left += 1;
   }
+  await giveBack(access);
   for (const error of others) printError(error);
   if (left > 0) process.exitCode = 1;
 }

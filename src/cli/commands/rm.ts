@@ -5,7 +5,7 @@ import { KzError } from '../../core/errors.ts';
 import type { Provider } from '../../providers/provider.ts';
 import { refOf } from '../../providers/secrets.ts';
 import { readConfig, writeConfig } from '../config-file.ts';
-import { openConfig, withConfigFlags, withDeadline, withTimeoutFlag, type ConfigFlags } from '../options.ts';
+import { giveBack, openConfig, withConfigFlags, withDeadline, withTimeoutFlag, type ConfigFlags } from '../options.ts';
 import { confirm, hasTerminal } from '../prompt.ts';
 import { notice, printable } from '../ui.ts';
 import { declarationOf, destinationOf } from '../write-secret.ts';
@@ -32,7 +32,7 @@ async function remove(name: string, flags: RemoveFlags): Promise<void> {
   // Before anything is removed: an entry that cannot be edited must not be left without its value.
   const withoutEntry = flags.entry === true ? await editedConfig(declaration) : undefined;
   if (flags.yes !== true) await askFirst(declaration, provider);
-  if (provider.remove !== undefined) await removeValue(declaration, provider, flags);
+  if (provider.remove !== undefined) await removeValue(declaration, provider, flags).finally(() => giveBack(access));
   if (withoutEntry === undefined) return;
   await writeConfig(declaration.origin.file.path, withoutEntry);
   notice(`removed its entry from ${declaration.origin.file.path}`);

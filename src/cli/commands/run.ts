@@ -27,7 +27,7 @@ import {
   withTimeoutFlag,
   type ConfigFlags,
 } from '../options.ts';
-import { detail, notice, warn } from '../ui.ts';
+import { detail, everythingTold, tellWithoutWaiting } from '../ui.ts';
 import { presence } from '../presence.ts';
 
 interface RunFlags extends ConfigFlags {
@@ -83,7 +83,7 @@ async function run(words: string[], flags: RunFlags): Promise<void> {
   } finally {
     signals.close();
   }
-  mirror(mirrored);
+  mirror((await everythingTold()) ? mirrored : { signal: 'SIGTERM' });
 }
 
 interface Run {
@@ -101,7 +101,7 @@ async function runWithValues(command: ChildCommand, { flags, config, access, chi
 }
 
 function tell({ level, text }: Notice): void {
-  (level === 'warning' ? warn : notice)(text);
+  tellWithoutWaiting(level, text);
 }
 
 /** What `-v` says, before the program starts. */

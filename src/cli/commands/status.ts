@@ -19,8 +19,8 @@ export function defineStatus(command: Command): void {
 
 async function status(flags: StatusFlags): Promise<void> {
   const { config, access } = await openConfig(flags);
-  const { secrets } = await withDeadline(flags, (signal) => resolveSecrets(config, {}, access, signal));
-  await giveBack(access);
+  const reading = withDeadline(flags, (signal) => resolveSecrets(config, {}, access, signal));
+  const { secrets } = await reading.finally(() => giveBack(access));
   const failures = secrets.flatMap((secret) => (secret.state === 'failed' ? [secret.error] : []));
   if (flags.json === true) printJson(document(config, secrets));
   else {
