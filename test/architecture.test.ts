@@ -45,6 +45,7 @@ const REVEALS: Record<string, string> = {
   'providers/store.ts': 'writes a value',
   'providers/vault.ts': 'writes a value',
   'run/credential-check.ts': 'sends a value to prove that it works',
+  'run/database.ts': 'asks whether a value is for a database',
   'run/environment.ts': 'builds the child’s environment',
 };
 

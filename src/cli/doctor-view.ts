@@ -3,6 +3,7 @@ import { isatty } from 'node:tty';
 import { formatPlace, type KzError } from '../core/errors.ts';
 import { shortPath } from '../core/home-path.ts';
 import type { CheckFinding, Concern, ConfigFinding, Diagnosis, LeaseFinding, SecretFinding, Surroundings } from '../run/doctor.ts';
+import { FOR_DATABASE } from '../run/database.ts';
 import type { ProviderFinding } from '../run/doctor-providers.ts';
 import type { Runtime } from '../run/doctor-runtimes.ts';
 import { NOTHING_DECLARED, presence } from './presence.ts';
@@ -117,6 +118,8 @@ export function concernText(concern: Concern): string {
       return 'shorter than 8 bytes: where it is printed or sent back, it is not redacted';
     case 'any-host':
       return 'no `hosts`, and none can be inferred: in blind mode the value may go to any host';
+    case 'database':
+      return FOR_DATABASE;
     case 'not-blind':
       return `a blind run does not start with it: ${concern.error.message}`;
   }
@@ -141,6 +144,7 @@ function checkRow({ name, request, health }: CheckFinding): Row {
         [health.error.message, ...hintOf(health.error)],
       );
     case 'not-asked':
+      if (health.why === 'not-allowed') return row('warn', [name, request, `not sent: ${health.error.message}`], hintOf(health.error));
       return row('none', [name, request, health.why === 'no-live' ? 'not asked: --live sends it' : 'not asked: there is no value']);
   }
 }

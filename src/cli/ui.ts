@@ -5,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { isatty } from 'node:tty';
 import { promisify } from 'node:util';
 import { formatPlace, KzError, systemCode } from '../core/errors.ts';
+import { oncePerReason } from './same-problem.ts';
 
 export interface Voice {
   readonly quiet: boolean;
@@ -87,10 +88,10 @@ async function writeSome(bytes: Buffer): Promise<number> {
   }
 }
 
-/** Errors are never silenced. One with many problems prints them all. */
+/** Errors are never silenced. One with many problems prints them all, each reason once. */
 export function printError(error: KzError): void {
   const problems = error.code === 'several' ? error.problems : [error];
-  for (const problem of problems) {
+  for (const problem of oncePerReason(problems)) {
     const place = problem.at === undefined ? '' : `${printable(formatPlace(problem.at))}: `;
     write(2, `kz: ${colour('31', 'error')}: ${place}${messageOf(problem)}\n`);
     if (problem.hint !== undefined) write(2, `kz: hint: ${printable(problem.hint)}\n`);

@@ -64,6 +64,12 @@ const FORMS: Readonly<Record<string, string>> = {
   swap: 'one of header:NAME, query:NAME, body:FIELD, path, body, default',
   methods: 'in capitals: "GET"',
   path: 'starts with /: "/user/**"',
+  check: 'a method and an address: "GET https://api.github.com/user"',
+  on_rotate: 'one of restart, none, signal:HUP (INT, TERM, QUIT, USR1, USR2)',
+  address: 'an address with its scheme: "https://vault.internal:8200"',
+  endpoint: 'an address with its scheme: "https://vpce-1a2b.example.com"',
+  url: 'an address with its scheme: "https://kz.internal"',
+  recipients: 'public keys of age: "age1…"',
 };
 
 function typeHint(key: string, value: unknown, expected: string): string | undefined {

@@ -236,6 +236,11 @@ export function documentNames(document: Pick<DocumentEntry, 'keys'>): readonly s
   return Array.isArray(document.keys) ? document.keys : Object.keys(document.keys);
 }
 
+/** What declares a resolved secret: an entry of its own, or the document that gave it. */
+export function declarationFor(config: Config, name: string, origin: Origin): Declaration | DocumentDeclaration | undefined {
+  return config.secrets.get(name) ?? config.documents.find((document) => document.origin === origin);
+}
+
 type Layered = Pick<Config, 'secrets' | 'documents' | 'providers' | 'blind' | 'blindOrigin'>;
 
 /** Later files win, and within a file the environment's table wins over `[secrets]`; an entry is replaced whole, never merged. */

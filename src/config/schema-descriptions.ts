@@ -31,6 +31,8 @@ const DOCUMENT = {
   ref: 'what the provider calls it',
   keys: 'the keys to take, or variable name → key (default: every top-level key)',
   required: 'false: the program starts without the document (default: true)',
+  refresh: 'how often to read the document again: `15m`',
+  on_rotate: 'what happens to the program when one of its values changes: `restart`, `none`, `signal:HUP`',
 } as const;
 
 /** Section → key → description. */

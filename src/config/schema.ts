@@ -27,6 +27,11 @@ const optionalTexts = z.optional(texts);
 const optionalFlag = z.optional(flag);
 const optionalCount = z.optional(z.int().check(z.gte(0), z.lte(1_048_576)));
 
+const duration = z.optional(
+  anyText.check(z.refine((value) => parseDuration(value) !== undefined, 'is not a duration such as 30s, 15m or 2h')),
+);
+const rotation = z.optional(anyText.check(z.regex(ON_ROTATE, 'is none of restart, none, signal:HUP (INT, TERM, QUIT, USR1, USR2)')));
+
 /** One `NAME = { … }` line. */
 const secretSchema = z.strictObject({
   provider,
@@ -47,8 +52,8 @@ const secretSchema = z.strictObject({
   swap: z.optional(z.lazy(slots)),
   shape: z.optional(z.enum(['exact', 'plain'])),
   expose: optionalFlag,
-  refresh: z.optional(anyText.check(z.refine((value) => parseDuration(value) !== undefined, 'is not a duration such as 30s, 15m or 2h'))),
-  on_rotate: z.optional(anyText.check(z.regex(ON_ROTATE, 'is none of restart, none, signal:HUP (INT, TERM, QUIT, USR1, USR2)'))),
+  refresh: duration,
+  on_rotate: rotation,
   check: z.optional(anyText.check(z.regex(CHECK, 'is not a method and an address such as GET https://api.example.com/user'))),
 });
 
@@ -59,7 +64,14 @@ const secrets = z.optional(z.record(anyText, secretSchema));
 /** `[[secrets_from]]`: documents that hold many values. */
 function documents() {
   return z.array(
-    z.strictObject({ provider, ref: text, keys: z.optional(z.union([texts, z.record(anyText, text)])), required: optionalFlag }),
+    z.strictObject({
+      provider,
+      ref: text,
+      keys: z.optional(z.union([texts, z.record(anyText, text)])),
+      required: optionalFlag,
+      refresh: duration,
+      on_rotate: rotation,
+    }),
   );
 }
 

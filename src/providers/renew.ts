@@ -2,7 +2,7 @@
 // again, and what a provider can watch is read when it changed. Never stops the program: what cannot be read keeps its last good value.
 import { setMaxListeners } from 'node:events';
 import { setTimeout as timer } from 'node:timers/promises';
-import type { Config } from '../config/load.ts';
+import { declarationFor, type Config } from '../config/load.ts';
 import type { ProviderName } from '../config/provider-names.ts';
 import { parseDuration } from '../core/duration.ts';
 import { KzError } from '../core/errors.ts';
@@ -82,7 +82,7 @@ export class Keeper {
     const leased = groupBy([...this.#current.values()], ({ source, lease }) => lease && `${source.provider} ${lease.id}`);
     for (const group of leased.values()) this.#inBackground(this.#keepLease(group));
     const used = [...this.#current.values()].filter(({ name }) => this.#options.consumer.uses(name));
-    const refreshed = groupBy(used, ({ name }) => this.#options.config.secrets.get(name)?.refresh);
+    const refreshed = groupBy(used, ({ name, source }) => declarationFor(this.#options.config, name, source.origin)?.refresh);
     for (const [every, group] of refreshed) this.#inBackground(this.#refresh(namesOf(group), parseDuration(every) ?? LONGEST_WAIT_MS));
     const watched = groupBy(used, ({ source }) => (WATCHABLE.includes(source.provider) ? source.provider : undefined));
     for (const group of watched.values()) this.#inBackground(this.#watch(group));

@@ -8,6 +8,8 @@ export interface ProviderRow {
   readonly summary: string;
   /** A ref as a person would write it. */
   readonly example: string;
+  /** Throws `ref-invalid` for what can be no ref of it, whatever there is. Absent where only the provider itself says. */
+  readonly checkRef?: (text: string) => Promise<unknown>;
   /** Absent while the provider is not built. */
   readonly open?: (options: ProviderOptions, context: ProviderContext) => Promise<Provider>;
 }
@@ -46,21 +48,26 @@ export const PROVIDERS: Readonly<Record<ProviderName, ProviderRow>> = {
   aws: {
     summary: 'AWS Secrets Manager and SSM Parameter Store',
     example: 'sm://prod/db#password',
+    checkRef: async (text) => (await import('./aws-ref.ts')).parseAwsRef(text),
     open: async (options, context) => (await import('./aws.ts')).openAws(options.aws ?? {}, context),
   },
   vault: {
     summary: 'HashiCorp Vault and OpenBao',
     example: 'secret/prod/db#password',
+    checkRef: async (text) => (await import('./vault-ref.ts')).parseVaultRef({ text, directory: '' }),
     open: async (options, context) => (await import('./vault.ts')).openVault(options.vault ?? {}, context),
   },
   '1password': {
     summary: '1Password',
     example: 'op://vault/item/field',
+    checkRef: async (text) => (await import('./onepassword-ref.ts')).parseOpRef(text),
     open: async (options, context) => (await import('./onepassword.ts')).openOnePassword(options['1password'] ?? {}, context),
   },
   gcp: {
     summary: 'Google Cloud Secret Manager',
     example: 'projects/p/secrets/s',
+    // The project of a ref that names none is known to the provider only: any will do.
+    checkRef: async (text) => (await import('./gcp-ref.ts')).parseGcpRef(text, 'p'),
     open: async (options, context) => (await import('./gcp.ts')).openGcp(options.gcp ?? {}, context),
   },
   keyzero: { summary: 'a kz server', example: 'github/pat' },

@@ -96,7 +96,8 @@ export class Exchange {
       decision: end.why === undefined ? 'allowed' : 'blocked',
       rule: decision.rule === undefined ? null : { index: decision.rule.index, at: session.ruleAt(decision.rule.index) },
       why: end.why ?? decision.why,
-      swapped: notes.swapped.map(({ name, where }) => ({ name, where })),
+      // What was blocked was not sent.
+      swapped: end.why === undefined ? notes.swapped.map(({ name, where }) => ({ name, where })) : [],
       left: notes.left.map((left): LeftToken => ({ ...pick(left), allow: this.#wouldAllow(left) })),
       remasked: [...this.remasked],
       bytes_up: this.bytesUp,

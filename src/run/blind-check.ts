@@ -1,6 +1,7 @@
 // What `kz validate` says of blind mode: everything in the config that a blind run would refuse, what never takes effect, and where each
 // secret may go as far as that is known without its value. Asks no provider.
-import { documentNames, type Config, type Declaration, type Origin, type SourceFile } from '../config/load.ts';
+import { documentNames, type Config, type Declaration, type SourceFile } from '../config/load.ts';
+import { lazyLocator, placeText, type Locate } from '../config/places.ts';
 import { formatPlace, KzError, type Place } from '../core/errors.ts';
 import { Secret } from '../core/secret.ts';
 import { scopeOf } from '../mask/scope.ts';
@@ -9,6 +10,8 @@ import type { Rule } from '../policy/rule.ts';
 import { hiddenRules, unreachable } from '../policy/reach.ts';
 import { upstreamAuthorities } from '../proxy/roots.ts';
 import { placesOfRules, rulesOf } from './blind-rules.ts';
+import { databaseKey, FOR_DATABASE } from './database.ts';
+import { idleRotations } from './idle-rotation.ts';
 
 export interface BlindCheck {
   /** The config says something about blind mode. */
@@ -35,24 +38,16 @@ export async function checkBlind(config: Config): Promise<BlindCheck> {
   problems.push(...authorityProblems(config, locate));
   if (problems.length > 0) throw KzError.all(problems);
   const places = await placesOfRules(config);
+  const isUsed = config.blind !== undefined || [...config.secrets.values()].some(mentionsBlind);
   return {
-    isUsed: config.blind !== undefined || [...config.secrets.values()].some(mentionsBlind),
+    isUsed,
     rules: rules?.length ?? 0,
-    warnings: [...ruleWarnings(rules ?? [], places), ...secretWarnings(config, { rules: rules ?? [], places, locate })],
+    warnings: [
+      ...ruleWarnings(rules ?? [], places),
+      ...secretWarnings(config, { rules: rules ?? [], places, locate }),
+      ...idleRotations(config, isUsed, locate),
+    ],
     scopes: knownScopes(config),
-  };
-}
-
-type Locate = (origin: Origin) => Place;
-
-/** Each file is parsed once more, when somebody asks for a place in it. */
-async function lazyLocator(): Promise<Locate> {
-  const { locator } = await import('../config/locate.ts');
-  const locators = new Map<SourceFile, ReturnType<typeof locator>>();
-  return ({ file, path }) => {
-    const locate = locators.get(file) ?? locator(file.text);
-    locators.set(file, locate);
-    return { file: file.path, ...locate(path) };
   };
 }
 
@@ -124,10 +119,8 @@ interface Facts {
 
 function secretWarnings(config: Config, facts: Facts): string[] {
   return [...config.secrets.values()].flatMap((declaration) => {
-    const at = (...path: readonly (string | number)[]): string => {
-      return formatPlace(facts.locate({ ...declaration.origin, path: [...declaration.origin.path, ...path] }));
-    };
-    return [...exposeWarnings(declaration, at), ...hostWarnings(declaration, facts, at)];
+    const at = (...path: readonly (string | number)[]): string => placeText(declaration, path, facts.locate);
+    return [...exposeWarnings(declaration, at), ...hostWarnings(declaration, facts, at), ...databaseWarnings(declaration, at)];
   });
 }
 
@@ -150,6 +143,11 @@ function hostWarnings({ name, hosts = [] }: Declaration, { rules, places }: Fact
     const why = reach.by === undefined ? 'no rule allows it' : `${ruleText(reach.by, places)} denies it`;
     return [`${at('hosts', index)}: ${name} may go to ${JSON.stringify(host)}, but nothing can: ${why}`];
   });
+}
+
+function databaseWarnings(declaration: Declaration, at: At): string[] {
+  const key = declaration.expose === true ? undefined : databaseKey(declaration);
+  return key === undefined ? [] : [`${at(key)}: ${declaration.name} ${FOR_DATABASE}`];
 }
 
 function knownScopes(config: Config): KnownScope[] {

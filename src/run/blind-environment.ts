@@ -1,7 +1,7 @@
 // What a blind child's environment is, and why: masked tokens, the session's own variables, and what it inherits of the parent's plain
 // settings. Pure. What is a credential, or only looks like one, stays behind: names are told, values never.
 import { explainsRandomValue, looksLikeSecretName, RANDOM_SHAPE, secretValueShape } from '../core/credential-shape.ts';
-import { SECRET_ZERO } from '../core/secret-zero.ts';
+import { LOGINS, SECRET_ZERO } from '../core/secret-zero.ts';
 import type { Secret } from '../core/secret.ts';
 import { ESSENTIAL, fitting, isNeverInherited, valuesOf, type ChildEnvironment, type Variables } from './environment.ts';
 
@@ -24,12 +24,10 @@ export interface BlindEnvironmentPlan {
   readonly holdsSecret: (text: string) => boolean;
 }
 
-/** What kz's providers, and the clouds' own tools, log in with and whose names do not say so. */
+/** What else kz's providers, and the clouds' own tools, log in with and whose names do not say so. */
 const CREDENTIALS = words(`
-  AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_SECURITY_TOKEN AWS_WEB_IDENTITY_TOKEN_FILE
-  AWS_CONTAINER_CREDENTIALS_RELATIVE_URI AWS_CONTAINER_CREDENTIALS_FULL_URI AWS_CONTAINER_AUTHORIZATION_TOKEN
-  AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE
-  VAULT_TOKEN VAULT_ROLE_ID VAULT_SECRET_ID OP_SERVICE_ACCOUNT_TOKEN OP_CONNECT_TOKEN BWS_ACCESS_TOKEN BW_SESSION BW_CLIENTID BW_CLIENTSECRET
+  AWS_ACCESS_KEY_ID AWS_WEB_IDENTITY_TOKEN_FILE AWS_CONTAINER_CREDENTIALS_RELATIVE_URI AWS_CONTAINER_CREDENTIALS_FULL_URI
+  AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE VAULT_ROLE_ID BWS_ACCESS_TOKEN BW_SESSION BW_CLIENTID BW_CLIENTSECRET
   GOOGLE_APPLICATION_CREDENTIALS GOOGLE_CREDENTIALS CLOUDSDK_AUTH_ACCESS_TOKEN_FILE
   AZURE_FEDERATED_TOKEN_FILE AZURE_CLIENT_CERTIFICATE_PATH SOPS_AGE_KEY_FILE SOPS_AGE_KEY_CMD DOCKER_AUTH_CONFIG
 `);
@@ -95,7 +93,7 @@ function inherits(name: string, value: string, plan: Inheritance): boolean {
 }
 
 function isCredential(name: string, value: string): boolean {
-  if (SECRET_ZERO.includes(name) || CREDENTIALS.has(name) || name.startsWith(OP_SESSION)) return true;
+  if (SECRET_ZERO.includes(name) || LOGINS.includes(name) || CREDENTIALS.has(name) || name.startsWith(OP_SESSION)) return true;
   return looksLikeSecretName(name) || looksLikeCredential(name, value);
 }
 

@@ -11,6 +11,7 @@ import { slotsOf, type Slots } from '../mask/slot.ts';
 import type { TokenEntry } from '../mask/table.ts';
 import type { Rule } from '../policy/rule.ts';
 import type { Resolved, SetSecret } from '../providers/secrets.ts';
+import { FOR_DATABASE, isForDatabase } from './database.ts';
 
 export interface BlindSecrets {
   readonly given: readonly Given[];
@@ -136,6 +137,7 @@ function about(name: string, secret: Secret, scope: Scope, config: Config): Noti
   if (Remasker.tooShort(secret)) {
     notices.push({ level: 'warning', text: `${name} is shorter than 8 bytes: responses are not searched for it` });
   }
+  if (isForDatabase(secret)) notices.push({ level: 'warning', text: `${name} ${FOR_DATABASE}` });
   if (SIGNING_KEY.test(name)) {
     notices.push({ level: 'warning', text: `${name} looks like a key that signs requests and is never sent; if it is, set expose = true` });
   }

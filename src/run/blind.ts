@@ -22,6 +22,7 @@ import { Upstream } from '../proxy/upstream.ts';
 import { blindEnvironment, mayBeAddedTo, type Inheritance } from './blind-environment.ts';
 import { privateFolder } from './blind-folder.ts';
 import { linesOfRules, rulesOf } from './blind-rules.ts';
+import { loginNames } from './logins.ts';
 import { blindSecrets, type BlindSecrets, type Notice } from './blind-secrets.ts';
 import type { ChildEnvironment } from './environment.ts';
 import { LiveSecrets } from './live-secrets.ts';
@@ -192,16 +193,13 @@ function inheritance(config: Config, { names }: Resolution, { clean, keep, guard
     declared: names,
     clean: clean || config.blind?.clean_env === true,
     keep: [...keep, ...(config.blind?.keep_env ?? [])],
-    credentials: credentialNames(config),
+    credentials: [...loginNames(config), ...envRefs(config)],
     holdsSecret: (text) => guard.holds(text),
   };
 }
 
-/** What the `env` provider reads, and what a provider's options say that it logs in with. */
-function credentialNames({ secrets, providers }: Config): string[] {
-  const { role_id_env, secret_id_env, jwt_env } = providers.vault ?? {};
-  const own = [...secrets.values()].filter(({ provider }) => provider === 'env').map(({ ref }) => ref);
-  return [...own, role_id_env, secret_id_env, jwt_env].filter((name) => name !== undefined);
+function envRefs({ secrets }: Config): string[] {
+  return [...secrets.values()].filter(({ provider }) => provider === 'env').map(({ ref }) => ref);
 }
 
 function placeText(place: Place | undefined): string | null {

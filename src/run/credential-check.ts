@@ -55,6 +55,19 @@ export async function checkCredential(
   }
 }
 
+/** Why the request of this check would never be sent, whatever the value is. Undefined: only the value tells. */
+export function unsendable({ name, check, hosts }: CheckedSecret): KzError | undefined {
+  const [, address = ''] = check.split(' ');
+  try {
+    const target = targetOf(name, parsedAddress(name, address));
+    if (hosts !== undefined) refuseOutOfScope(name, target, scopeOf({ hosts, ruleHosts: [] }));
+    return undefined;
+  } catch (error) {
+    if (error instanceof KzError) return error;
+    throw error;
+  }
+}
+
 /** Trusts what a blind run would trust. Throws `config-invalid` for an `upstream_ca` that cannot be used. */
 export async function credentialDialer(blind: Config['blind'], env: Readonly<Record<string, string | undefined>>): Promise<Dialer> {
   const own = blind?.upstream_ca === undefined ? [] : upstreamAuthorities(blind.upstream_ca);

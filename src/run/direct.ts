@@ -7,6 +7,7 @@ import type { Resolved } from '../providers/secrets.ts';
 import type { Notice } from './blind-secrets.ts';
 import type { ChildEnd } from './child-tree.ts';
 import { runChild, type ChildOptions, type Command } from './child.ts';
+import { loginsToHide } from './logins.ts';
 import { Rotating } from './on-rotate.ts';
 import { needsFilter } from './output-kind.ts';
 import type { Prepared } from './prepare.ts';
@@ -26,9 +27,9 @@ export interface DirectOptions extends Omit<ChildOptions, 'env' | 'output'> {
 /** Resolves when the last child has ended. Throws what `runChild` throws. */
 export async function runDirect(command: Command, options: DirectOptions): Promise<ChildEnd> {
   const { config, access, prepared, tell, descriptors, graceMs, signals } = options;
-  const redaction = await openRedaction(hiddenOf(prepared.secrets), options.redact, tell);
+  const redaction = await openRedaction([...hiddenOf(prepared.secrets), ...loginsToHide(config, access.context.env)], options.redact, tell);
   const child: ChildOptions = { env: prepared.environment.variables, output: redaction?.output, descriptors, graceMs, signals };
-  const rotating = new Rotating(config, options.onRotate);
+  const rotating = new Rotating(config, prepared.secrets, options.onRotate);
   if (!rotating.isNeeded(prepared.secrets)) return runChild(command, child);
   const [{ SupervisedChild }, { keepRotating }] = await Promise.all([import('./supervised-child.ts'), import('./direct-rotation.ts')]);
   const supervised = await SupervisedChild.start(command, child);

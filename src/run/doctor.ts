@@ -14,7 +14,8 @@ import { wide } from '../providers/wide.ts';
 import { checkBlind } from './blind-check.ts';
 import { rulesOf } from './blind-rules.ts';
 import { blindSecrets } from './blind-secrets.ts';
-import { checkCredential, checkText, credentialDialer, type CheckedSecret, type CredentialHealth } from './credential-check.ts';
+import { checkCredential, checkText, credentialDialer, unsendable, type CheckedSecret, type CredentialHealth } from './credential-check.ts';
+import { isForDatabase } from './database.ts';
 import { lookAtMachine, type Machine } from './doctor-machine.ts';
 import { askProvider, isExplained, providerFinding, usedProviders, type ProviderFinding } from './doctor-providers.ts';
 import { findRuntimes, type Runtime } from './doctor-runtimes.ts';
@@ -70,6 +71,7 @@ export interface SecretFinding {
 export type Concern =
   | { readonly kind: 'short' }
   | { readonly kind: 'any-host' }
+  | { readonly kind: 'database' }
   /** A blind run would not start with it. */
   | { readonly kind: 'not-blind'; readonly error: KzError };
 
@@ -86,8 +88,13 @@ export interface CheckFinding {
   readonly name: string;
   /** Method and address. */
   readonly request: string;
-  readonly health: CredentialHealth | { readonly state: 'not-asked'; readonly why: 'no-live' | 'no-value' };
+  readonly health: CredentialHealth | NotAsked;
 }
+
+export type NotAsked =
+  | { readonly state: 'not-asked'; readonly why: 'no-live' | 'no-value' }
+  /** It would not be sent with `live` either. */
+  | { readonly state: 'not-asked'; readonly why: 'not-allowed'; readonly error: KzError };
 
 /** What has nothing to do with any config. Before `diagnose`: starting a dozen programs would be in what the providers seem to take. */
 export async function lookAround({ env, program }: DoctorOptions, signal: AbortSignal): Promise<Surroundings> {
@@ -191,8 +198,10 @@ function concernsOf(config: Config, secret: Resolved, rules: readonly Rule[]): C
   const short: Concern[] = Remasker.tooShort(secret.secret) ? [{ kind: 'short' }] : [];
   try {
     const { guarded, exposed } = blindSecrets(config, [secret], rules);
-    const isOpen = exposed.size === 0 && guarded.some(({ scope }) => scope.from === 'any');
-    return isOpen ? [...short, { kind: 'any-host' }] : short;
+    if (exposed.size > 0) return short;
+    const database: Concern[] = isForDatabase(secret.secret) ? [{ kind: 'database' }] : [];
+    const open: Concern[] = guarded.some(({ scope }) => scope.from === 'any') ? [{ kind: 'any-host' }] : [];
+    return [...short, ...database, ...open];
   } catch (error) {
     if (!(error instanceof KzError)) throw error;
     return [...short, { kind: 'not-blind', error }];
@@ -232,7 +241,13 @@ async function proveCredentials(
   const unasked = (declaration: CheckedSecret, why: 'no-live' | 'no-value'): CheckFinding => {
     return { name: declaration.name, request: checkText(declaration.check), health: { state: 'not-asked', why } };
   };
-  if (!live || checked.length === 0) return checked.map((declaration) => unasked(declaration, 'no-live'));
+  if (!live || checked.length === 0) {
+    return checked.map((declaration) => {
+      const error = unsendable(declaration);
+      const finding = unasked(declaration, 'no-live');
+      return error === undefined ? finding : { ...finding, health: { state: 'not-asked', why: 'not-allowed', error } };
+    });
+  }
   const dialer = await usableDialer(config, env);
   return wide(checked, async (declaration) => {
     const secret = secrets.find(({ name }) => name === declaration.name);

@@ -1,22 +1,22 @@
 // What happens to a program of a direct run when a secret changes, and whether anything of that needs to be watched at all.
-import type { Config } from '../config/load.ts';
+import { declarationFor, type Config } from '../config/load.ts';
 import type { Resolved } from '../providers/secrets.ts';
 
 export type RotateAction = 'restart' | 'none' | NodeJS.Signals;
 
 export class Rotating {
-  readonly #config: Config;
-  readonly #standard: RotateAction;
+  readonly #actions: ReadonlyMap<string, RotateAction>;
 
-  /** `standard` is `--on-rotate`, for secrets that say nothing themselves. */
-  constructor(config: Config, standard: string | undefined) {
-    this.#config = config;
-    this.#standard = actionOf(standard ?? 'none');
+  /** `standard` is `--on-rotate`, for secrets and documents that say nothing themselves. */
+  constructor(config: Config, secrets: readonly Resolved[], standard = 'none') {
+    const actions = secrets.map(({ name, source }) => {
+      return [name, actionOf(declarationFor(config, name, source.origin)?.on_rotate ?? standard)] as const;
+    });
+    this.#actions = new Map(actions);
   }
 
   actionOf(name: string): RotateAction {
-    const own = this.#config.secrets.get(name)?.on_rotate;
-    return own === undefined ? this.#standard : actionOf(own);
+    return this.#actions.get(name) ?? 'none';
   }
 
   /** For several that change at once: a restart is enough for all, and of signals the first. */

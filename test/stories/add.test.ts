@@ -106,12 +106,6 @@ describe('kz add', () => {
     expect((await add('TOKEN', '-p', 'store', '-r', 'new', '--force')).code).toBe(0);
     expect(config()).toBe(CONFIG.replace('"env"', '"store"').replace("'SOURCE'", '"new"'));
   });
-
-  it('warns of a provider that is not built', async () => {
-    const { code, stderr } = await add('NEW', '-p', 'keyzero', '-r', 'github/pat');
-    expect(code).toBe(0);
-    expect(stderr).toContain('kz: warning: provider "keyzero" is not built yet; its secrets cannot be resolved\n');
-  });
 });
 
 describe('kz add refuses', () => {
@@ -144,6 +138,13 @@ describe('kz add refuses', () => {
     );
   });
 
+  it('a provider that is not built: the entry could not work', async () => {
+    expect(await add('NEW', '-p', 'keyzero', '-r', 'github/pat')).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^kz: error: provider "keyzero" is not built yet\nkz: hint: use one of keychain, store, /) as string,
+    });
+  });
+
   it('what would not load, without a line that nobody can look at', async () => {
     const { code, stderr } = await add('NEW', '-p', 'store', '-r', 'x', '--hosts', 'https://api.github.com');
     expect(code).toBe(1);
@@ -151,10 +152,14 @@ describe('kz add refuses', () => {
   });
 
   it('to guess what was not said', async () => {
-    const hint = 'kz: hint: kz add GITHUB_TOKEN --provider keychain --ref github-pat\n';
-    expect(await add()).toMatchObject({ code: 2, stderr: `kz: error: the variable’s name is missing\n${hint}` });
-    expect(await add('NEW')).toMatchObject({ code: 2, stderr: `kz: error: --provider is missing\n${hint}` });
-    expect(await add('NEW', '-p', 'env')).toMatchObject({ code: 2, stderr: `kz: error: --ref is missing\n${hint}` });
+    const missing = (what: string, hint: string) => ({ code: 2, stderr: `kz: error: ${what} is missing\nkz: hint: kz add ${hint}\n` });
+    expect(await add()).toMatchObject(missing('the variable’s name', 'GITHUB_TOKEN --provider store --ref github-pat'));
+    expect(await add('NEW')).toMatchObject(missing('--provider', 'NEW --provider store --ref github-pat'));
+    expect(await add('NEW', '-r', 'x')).toMatchObject(missing('--provider', 'NEW --provider store --ref x'));
+    expect(await add('NEW', '-r', 'my x')).toMatchObject(missing('--provider', "NEW --provider store --ref 'my x'"));
+    expect(await add('NEW', '-p', 'env')).toMatchObject(missing('--ref', 'NEW --provider env --ref GITHUB_TOKEN'));
+    const value = ['ghp', 'Ab1'.repeat(12)].join('_');
+    expect(await add('NEW', '-r', value)).toMatchObject(missing('--provider', 'NEW --provider store --ref github-pat'));
   });
 });
 

@@ -293,6 +293,12 @@ PLAIN = { provider = "env", ref = "GOOD" }
     expect(document.checks.map(({ state }) => state)).toEqual(Array.from({ length: 5 }, () => 'not-asked'));
     expect(upstream.received).toEqual([]);
     const { stdout } = await story.kz(['doctor'], { env: env() });
-    expect(section(stdout, 'credentials')[0]).toBe('  -     GOOD  GET https://api.test/user  not asked: --live sends it');
+    const lines = section(stdout, 'credentials');
+    expect(lines[0]).toBe('  -     GOOD  GET https://api.test/user  not asked: --live sends it');
+    expect(lines.slice(3, 5)).toEqual([
+      '  !     FAR   GET https://far.test/user  not sent: FAR: its `check` asks far.test, where the secret may not go (its `hosts` do not cover it)',
+      '          hint: add "far.test" to its `hosts`, or correct `check`',
+    ]);
+    expect(document.checks[3]).toMatchObject({ name: 'FAR', why: 'not-allowed', error: { code: 'config-invalid' } });
   });
 });

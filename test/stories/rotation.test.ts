@@ -150,6 +150,16 @@ describe('direct mode', () => {
     expect((await running.ended).code).toBe(3);
   });
 
+  it('a folder as a document has its own on_rotate, for all of its variables', async () => {
+    story.config(`[[secrets_from]]\nprovider = "file"\nref = "${mount.folder}"\non_rotate = "signal:HUP"\n`);
+    const running = new Running(story.start(['run', '--', NODE, '-e', shows], { keepInput: true }));
+    const [pid = 0] = await running.numbers('ready');
+    await mount.update({ TOKEN: fresh });
+    expect(await running.numbers('hangup')).toEqual([pid]);
+    running.child.stdin?.end();
+    expect((await running.ended).code).toBe(3);
+  });
+
   it('a file that goes away does not stop the program', async () => {
     const running = start(', on_rotate = "restart"');
     await running.numbers('ready');
@@ -160,12 +170,23 @@ describe('direct mode', () => {
     expect((await running.ended).code).toBe(3);
   });
 
+  it.each([
+    ['HUP', 'signal:HUP'],
+    ['sigusr2', 'signal:USR2'],
+    ['signal:SIGTERM', 'signal:TERM'],
+    ['Restart', 'restart'],
+  ])('knows what was meant by the action %s', async (typed, meant) => {
+    story.config(declared(''));
+    const { stderr } = await story.kz(['run', '--on-rotate', typed, '--', 'true']);
+    expect(stderr).toBe(`kz: error: --on-rotate cannot be "${typed}"\nkz: hint: did you mean ${meant}?\n`);
+  });
+
   it('refuses an action that it does not know', async () => {
     story.config(declared(''));
     const { code, stderr } = await story.kz(['run', '--on-rotate', 'reload', '--', 'true']);
     expect({ code, stderr }).toEqual({
       code: 125,
-      stderr: expect.stringContaining('"reload" is none of restart, none, signal:HUP') as string,
+      stderr: expect.stringContaining('--on-rotate cannot be "reload"\nkz: hint: one of restart, none, signal:HUP') as string,
     });
   });
 });

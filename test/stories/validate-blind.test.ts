@@ -161,7 +161,7 @@ keys = ["OPEN", "IN_DOCUMENT"]
       { name: 'IN_DOCUMENT', from: 'value', hosts: [], exposed: false },
     ]);
     const { code, stdout, stderr } = await story.kz(['validate']);
-    expect([code, stderr]).toEqual([0, '']);
+    expect([code, stderr]).toEqual([0, expect.stringMatching(/^kz: warning: \S+ TEMPLATE is for a database, .*\n$/)]);
     expect(stdout.split('\n').map((line) => line.split(/ {2,}/))).toEqual([
       [`${story.project}/.keyzero.toml: ok`],
       ['declares 7 secrets and 1 document'],
@@ -171,11 +171,11 @@ keys = ["OPEN", "IN_DOCUMENT"]
       ['HOSTS', 'a.example, *.b.example', 'its hosts'],
       ['VENDOR', 'api.anthropic.com', 'from its starts_with'],
       ['URL', 'hooks.example.com', 'from its starts_with'],
-      ['HALF', '-', 'told by its value or the rules: `kz explain URL`'],
+      ['HALF', '-', 'depends on the value and the rules; ask `kz explain URL`'],
       ['TEMPLATE', 'db.example.com:5432', 'from its template'],
-      ['ANY', '-', 'told by its value or the rules: `kz explain URL`'],
-      ['OPEN', '-', 'told by its value or the rules: `kz explain URL`; exposed: the program has the value'],
-      ['IN_DOCUMENT', '-', 'told by its value or the rules: `kz explain URL`'],
+      ['ANY', '-', 'depends on the value and the rules; ask `kz explain URL`'],
+      ['OPEN', '-', 'depends on the value and the rules; ask `kz explain URL`; exposed: the program has the value'],
+      ['IN_DOCUMENT', '-', 'depends on the value and the rules; ask `kz explain URL`'],
       [''],
     ]);
     expect(existsSync(join(story.project, 'was-run'))).toBe(false);

@@ -5,6 +5,7 @@ import { findConfig, LOCAL_FILE, PROJECT_FILE } from '../../config/find.ts';
 import { PROVIDER_NAMES, type ProviderName } from '../../config/provider-names.ts';
 import { nameProblem, typedName } from '../../config/variable-name.ts';
 import type { EntryValue } from '../../config/edit.ts';
+import { looksLikeSecretValue } from '../../core/credential-shape.ts';
 import { KzError } from '../../core/errors.ts';
 import { suggest } from '../../core/suggest.ts';
 import { Access } from '../../providers/resolve.ts';
@@ -12,7 +13,8 @@ import { PROVIDERS } from '../../providers/table.ts';
 import { readConfig, writeConfig } from '../config-file.ts';
 import { listArgument, providerContext, useVoice, withConfigFlags, type ConfigFlags } from '../options.ts';
 import { ask, hasTerminal } from '../prompt.ts';
-import { notice, warn } from '../ui.ts';
+import { shellQuote } from '../quote.ts';
+import { notice } from '../ui.ts';
 
 interface AddFlags extends ConfigFlags {
   readonly provider?: ProviderName;
@@ -46,14 +48,14 @@ async function add(givenName: string | undefined, flags: AddFlags): Promise<void
   const path = targetFile(flags);
   const before = readConfig(path) ?? '';
   const { removeSecret, setSecret } = await import('../../config/edit.ts');
-  const name = givenName ?? (await missing('Variable name:', 'the variable’s name'));
+  const name = givenName ?? (await missing('Variable name:', 'the variable’s name', hintFor('GITHUB_TOKEN', flags)));
   const problem = nameProblem(name);
   if (problem !== undefined) throw new KzError('usage', `${typedName(name) ?? 'that'} ${problem}`);
   const address = { name, environment: flags.env };
   if (flags.force !== true && removeSecret(before, address) !== undefined) {
     throw new KzError('usage', `${name} is already declared in ${placeOf(path, flags)}`, { hint: 'add --force to replace the entry' });
   }
-  const { provider, fields } = await complete(flags);
+  const { provider, fields } = await complete(name, flags);
   await writeConfig(path, setSecret(before, { ...address, entry: fields }));
   notice(`declared ${name} in ${placeOf(path, flags)}`);
   await tellNext(name, provider, flags);
@@ -77,9 +79,16 @@ interface Entry {
   readonly fields: Record<string, EntryValue>;
 }
 
-async function complete(flags: AddFlags): Promise<Entry> {
-  const provider = flags.provider ?? providerNamed(await missing(`Provider (${BUILT.join(', ')}):`, '--provider'));
-  const ref = flags.ref ?? (await missing(`Ref (such as ${PROVIDERS[provider].example}):`, '--ref'));
+async function complete(name: string, flags: AddFlags): Promise<Entry> {
+  const provider = flags.provider ?? providerNamed(await missing(`Provider (${BUILT.join(', ')}):`, '--provider', hintFor(name, flags)));
+  const { open, checkRef, example } = PROVIDERS[provider];
+  if (open === undefined) {
+    throw new KzError('provider-not-built', `provider ${JSON.stringify(provider)} is not built yet`, {
+      hint: `use one of ${BUILT.join(', ')}`,
+    });
+  }
+  const ref = flags.ref ?? (await missing(`Ref (such as ${example}):`, '--ref', hintFor(name, flags)));
+  await checkRef?.(ref);
   const fields: Record<string, EntryValue> = { provider, ref };
   if (flags.hosts !== undefined) fields.hosts = flags.hosts;
   if (flags.optional === true) fields.required = false;
@@ -87,9 +96,14 @@ async function complete(flags: AddFlags): Promise<Entry> {
   return { provider, fields };
 }
 
-async function missing(question: string, what: string): Promise<string> {
-  if (!hasTerminal())
-    throw new KzError('usage', `${what} is missing`, { hint: 'kz add GITHUB_TOKEN --provider keychain --ref github-pat' });
+/** The command that was meant, as far as it was typed; a value that was typed where the ref belongs is not repeated. */
+function hintFor(name: string, { provider = 'store', ref }: AddFlags): string {
+  const own = ref === undefined || looksLikeSecretValue(ref) ? undefined : /^[\w./:@+-]+$/.test(ref) ? ref : shellQuote(ref);
+  return `kz add ${typedName(name) ?? 'NAME'} --provider ${provider} --ref ${own ?? PROVIDERS[provider].example}`;
+}
+
+async function missing(question: string, what: string, hint: string): Promise<string> {
+  if (!hasTerminal()) throw new KzError('usage', `${what} is missing`, { hint });
   const answer = (await ask({ text: question, echo: true })).trim();
   if (answer === '') throw new KzError('cancelled', 'nothing was added');
   return answer;
@@ -107,10 +121,6 @@ function providerNamed(text: string): ProviderName {
 }
 
 async function tellNext(name: string, provider: ProviderName, flags: AddFlags): Promise<void> {
-  if (PROVIDERS[provider].open === undefined) {
-    warn(`provider ${JSON.stringify(provider)} is not built yet; its secrets cannot be resolved`);
-    return;
-  }
   const opened = await new Access({}, providerContext()).open(provider);
   const environment = flags.env === undefined ? '' : ` --env ${flags.env}`;
   notice(

@@ -4,6 +4,7 @@ import { Option, type Command } from 'commander';
 import type { Config } from '../../config/load.ts';
 import { ON_ROTATE } from '../../config/rotation.ts';
 import { KzError } from '../../core/errors.ts';
+import { suggest } from '../../core/suggest.ts';
 import type { Resolved } from '../../providers/secrets.ts';
 import type { Access } from '../../providers/resolve.ts';
 import type { Notice } from '../../run/blind-secrets.ts';
@@ -148,7 +149,11 @@ async function blindRedaction(config: Config, secrets: readonly Resolved[], want
 /** The schema's own check, for a flag. */
 function rotateArgument(text: string): string {
   if (ON_ROTATE.test(text)) return text;
-  throw new KzError('usage', `${JSON.stringify(text)} is none of restart, none, signal:HUP (INT, TERM, QUIT, USR1, USR2)`);
+  const signal = `signal:${text.replace(/^(?:signal:)?(?:SIG)?/i, '').toUpperCase()}`;
+  const near = ON_ROTATE.test(signal) ? signal : suggest(text, ['restart', 'none']);
+  throw new KzError('usage', `--on-rotate cannot be ${JSON.stringify(text)}`, {
+    hint: near === undefined ? 'one of restart, none, signal:HUP (INT, TERM, QUIT, USR1, USR2)' : `did you mean ${near}?`,
+  });
 }
 
 function summary(secret: Resolved): string {

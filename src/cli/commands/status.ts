@@ -1,6 +1,7 @@
 // `kz status`: which secrets are there. Presence, never value.
 import type { Command } from 'commander';
 import type { Config } from '../../config/load.ts';
+import { KzError } from '../../core/errors.ts';
 import { resolveSecrets, type Resolved } from '../../providers/secrets.ts';
 import { giveBack, openConfig, withConfigFlags, withDeadline, withTimeoutFlag, type ConfigFlags } from '../options.ts';
 import { NOTHING_DECLARED, presence } from '../presence.ts';
@@ -27,7 +28,7 @@ async function status(flags: StatusFlags): Promise<void> {
     for (const file of config.files) detail(`config ${file.path} (${file.how})`);
     if (secrets.length === 0) notice(NOTHING_DECLARED);
     else print(table([['NAME', 'STATUS', 'PROVIDER', 'REF', 'TOOK'], ...secrets.map(cells)]));
-    for (const error of failures) printError(error);
+    if (failures.length > 0) printError(KzError.all(failures));
   }
   if (failures.length > 0) process.exitCode = 1;
 }

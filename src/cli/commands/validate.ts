@@ -4,7 +4,8 @@ import type { Config } from '../../config/load.ts';
 import { KzError } from '../../core/errors.ts';
 import { SHORTEST_FORM } from '../../mask/form.ts';
 import { PROVIDERS } from '../../providers/table.ts';
-import { checkBlind, type BlindCheck, type KnownScope } from '../../run/blind-check.ts';
+import type { BlindCheck, KnownScope } from '../../run/blind-check.ts';
+import { checkConfig } from '../../run/config-check.ts';
 import { openConfig, withConfigFlags, type ConfigFlags } from '../options.ts';
 import { print, printJson, printLine, table, warn } from '../ui.ts';
 
@@ -25,7 +26,7 @@ export function defineValidate(command: Command): void {
 async function validate(flags: ValidateFlags): Promise<void> {
   try {
     const { config } = await openConfig(flags);
-    report(config, await checkBlind(config), flags);
+    report(config, await checkConfig(config), flags);
   } catch (error) {
     if (flags.json !== true || !(error instanceof KzError)) throw error;
     const problems = error.code === 'several' ? error.problems : [error];
@@ -74,7 +75,7 @@ const KNOWN_FROM: Readonly<Record<KnownScope['from'], string>> = {
   hosts: 'its hosts',
   starts_with: 'from its starts_with',
   template: 'from its template',
-  value: 'told by its value or the rules: `kz explain URL`',
+  value: 'depends on the value and the rules; ask `kz explain URL`',
 };
 
 /** `declares 2 secrets and 1 document; environments: production, staging`. */
