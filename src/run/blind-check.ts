@@ -44,7 +44,7 @@ export async function checkBlind(config: Config): Promise<BlindCheck> {
     rules: rules?.length ?? 0,
     warnings: [
       ...ruleWarnings(rules ?? [], places),
-      ...secretWarnings(config, { rules: rules ?? [], places, locate }),
+      ...secretWarnings(config, { isUsed, rules: rules ?? [], places, locate }),
       ...idleRotations(config, isUsed, locate),
     ],
     scopes: knownScopes(config),
@@ -112,6 +112,8 @@ function ruleText({ index, entry }: Rule, places: readonly Place[]): string {
 }
 
 interface Facts {
+  /** The config says something about blind mode: others never run so. */
+  readonly isUsed: boolean;
   readonly rules: readonly Rule[];
   readonly places: readonly Place[];
   readonly locate: Locate;
@@ -120,7 +122,8 @@ interface Facts {
 function secretWarnings(config: Config, facts: Facts): string[] {
   return [...config.secrets.values()].flatMap((declaration) => {
     const at = (...path: readonly (string | number)[]): string => placeText(declaration, path, facts.locate);
-    return [...exposeWarnings(declaration, at), ...hostWarnings(declaration, facts, at), ...databaseWarnings(declaration, at)];
+    const database = facts.isUsed ? databaseWarnings(declaration, at) : [];
+    return [...exposeWarnings(declaration, at), ...hostWarnings(declaration, facts, at), ...database];
   });
 }
 

@@ -139,7 +139,7 @@ NO_JSON = { provider = "env", ref = "TEXT", json_key = "a" }
 NO_BASE64 = { provider = "env", ref = "TEXT", encoding = "base64" }
 `);
     const stderr = await refused([], { DOCUMENT: JSON.stringify({ user: story.canary() }), TEXT: `%${story.canary()}` });
-    expect(stderr).toContain('TEMPLATE: the provider returned no field "gone" for its template');
+    expect(stderr).toContain('TEMPLATE: DOCUMENT has no field "gone" for its template');
     expect(stderr).toContain('FIELD is missing (provider: env, ref: DOCUMENT), which has no "gone"');
     expect(stderr).toContain('NO_JSON (ref: TEXT) is not valid JSON');
     expect(stderr).toContain('NO_BASE64 is not base64, as its encoding says');

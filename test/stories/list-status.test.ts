@@ -131,7 +131,7 @@ describe('kz status', () => {
       'kz: error: LATER: provider "keyzero" is not built yet',
       'kz: hint: use one of keychain, store, age, env, file, exec, aws, vault, 1password, gcp',
       'kz: error: NOT_IN_FILE is missing: file values.json has no key "NOT_IN_FILE"',
-      'kz: hint: name the wanted keys: `keys = ["A", "B"]` or `keys = { A = "key" }`',
+      'kz: hint: give it a value in the document, or correct `keys`',
       '',
     ]);
   });

@@ -108,16 +108,22 @@ AWS = { provider = "aws", ref = "sm://a", on_rotate = "restart" }
 AWS_READ = { provider = "aws", ref = "sm://a", on_rotate = "restart", refresh = "15m" }
 FILE = { provider = "file", ref = "a", on_rotate = "signal:HUP" }
 VAULT = { provider = "vault", ref = "kv/a#b", on_rotate = "restart" }
-ENV = { provider = "env", ref = "A", on_rotate = "restart", refresh = "15m" }
+OWN = { provider = "env", ref = "A", on_rotate = "restart", refresh = "15m" }
 READ = { provider = "exec", ref = "x", refresh = "15m" }
 NONE = { provider = "exec", ref = "x", on_rotate = "none" }
+
+[[secrets_from]]
+provider = "aws"
+ref = "sm://all"
+on_rotate = "restart"
 `),
     ).toEqual({
       code: 0,
       said: [
-        'kz: warning: .keyzero.toml:2:36: AWS is never read again: on_rotate needs refresh = "15m" with provider aws',
-        'kz: warning: .keyzero.toml:6:38: ENV never changes: on_rotate has no effect with provider env',
+        'kz: warning: .keyzero.toml:2:43: AWS is never read again: on_rotate needs refresh = "15m" with provider aws',
+        'kz: warning: .keyzero.toml:6:38: OWN never changes: on_rotate has no effect with provider env',
         'kz: warning: .keyzero.toml:7:40: READ: refresh has no effect without on_rotate, but for blind runs',
+        'kz: warning: .keyzero.toml:13:1: the document "sm://all" is never read again: on_rotate needs refresh = "15m" with provider aws',
       ],
     });
   });
@@ -166,7 +172,7 @@ address = "http://127.0.0.1:1"
     for (const args of [['status'], ['run', '--', 'true']]) {
       const { stderr } = await story.kz(args, { env });
       const errors = stderr.split('\n').filter((line) => line.startsWith('kz: error'));
-      expect(errors).toEqual([expect.stringMatching(/^kz: error: vault at http:\/\/127\.0\.0\.1:1.* \(A, B\)$/)]);
+      expect(errors).toEqual([expect.stringMatching(/^kz: error: cannot reach vault at http:\/\/127\.0\.0\.1:1: .* \(A, B\)$/)]);
     }
   });
 });
