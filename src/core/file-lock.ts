@@ -37,6 +37,12 @@ export async function withFileLock<T>(target: string | LockWords, action: () => 
   }
 }
 
+/** Is the lock held by a process that this machine cannot see, so that nobody here can tell whether it still lives? */
+export async function isHeldElsewhere(path: string): Promise<boolean> {
+  const holder = await readHolder(`${await followLinks(path)}.lock`);
+  return typeof holder === 'object' && holder.place !== (await describePlace());
+}
+
 interface Holder {
   readonly pid: number;
   /** When the process started, in the kernel's ticks, so that a reused pid is not mistaken for the holder; '' where unknown. */

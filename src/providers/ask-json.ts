@@ -30,6 +30,10 @@ export interface JsonServerOptions {
   readonly who: string;
   /** PEM; left out: what Node trusts. */
   readonly ca?: readonly string[] | undefined;
+  /** Where the address is set, for hints: `` `address` in [providers.vault] ``. */
+  readonly addressSetting?: string | undefined;
+  /** Where certificate authorities are set. Default: NODE_EXTRA_CA_CERTS. */
+  readonly caSetting?: string | undefined;
   /** Should the same request be sent again later? Default: 429, 502, 504, and 503 that names a time. */
   readonly isBusy?: (answer: JsonAnswer) => boolean;
 }
@@ -85,7 +89,7 @@ export class JsonServer {
       const isBroken = ['ECONNRESET', 'EPIPE'].includes(systemCode(error) ?? '');
       const mayRepeat = request.mayRepeat ?? ['GET', 'HEAD', 'LIST'].includes(request.method);
       if (isBroken && attempt < 3 && mayRepeat) return undefined;
-      throw error instanceof KzError ? error : unreachable(this.#options.who, request.url, error);
+      throw error instanceof KzError ? error : unreachable(this.#options, request.url, error);
     }
   }
 
@@ -160,16 +164,26 @@ function timeout(because: string, cause: unknown): KzError {
   return new KzError('provider-timeout', `${because}, until kz’s time was over`, { hint: 'allow more with --timeout 60s', cause });
 }
 
-const TLS_CODE = /^(?:CERT_|ERR_TLS_|ERR_SSL_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|HOSTNAME_MISMATCH|INVALID_CA|EPROTO$)/;
-
-function unreachable(who: string, url: URL, cause: unknown): KzError {
+function unreachable({ who, addressSetting = 'the address', caSetting }: JsonServerOptions, url: URL, cause: unknown): KzError {
   const code = systemCode(cause) ?? 'unknown error';
   const unavailable = (problem: string, hint?: string): KzError =>
     new KzError('provider-unavailable', `cannot reach ${who}: ${problem}`, { hint, cause });
-  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return unavailable(`no such host ${JSON.stringify(url.hostname)} (${code})`);
-  if (code === 'ECONNREFUSED') return unavailable('nothing listens there (ECONNREFUSED)');
-  if (TLS_CODE.test(code)) {
-    return unavailable(`its TLS certificate or handshake was refused (${code})`, 'name the authority that signed it, or check the address');
-  }
-  return unavailable(code);
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN')
+    return unavailable(`no such host ${JSON.stringify(url.hostname)} (${code})`, `check ${addressSetting}, and the network`);
+  if (code === 'ECONNREFUSED') return unavailable('nothing listens there (ECONNREFUSED)', `is it running? check ${addressSetting}`);
+  const hint = tlsHint(code, addressSetting, caSetting);
+  return hint === undefined ? unavailable(code) : unavailable(`its TLS certificate or handshake was refused (${code})`, hint);
+}
+
+const TLS_CODE = /^(?:CERT_|ERR_TLS_|ERR_SSL_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|HOSTNAME_MISMATCH|INVALID_CA|EPROTO$)/;
+/** OpenSSL's words for an answer that is no TLS at all. */
+const NO_TLS_CODE = /^(?:EPROTO$|ERR_SSL_(?:WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG|HTTP_REQUEST))/;
+
+/** Undefined for what is not about TLS. */
+export function tlsHint(code: string, addressSetting: string, caSetting?: string): string | undefined {
+  if (!TLS_CODE.test(code)) return undefined;
+  if (NO_TLS_CODE.test(code)) return `if it speaks no TLS, write \`http://\` in ${addressSetting}`;
+  if (/^(?:ERR_TLS_CERT_ALTNAME|HOSTNAME_MISMATCH)/.test(code)) return `its certificate is for another name: check ${addressSetting}`;
+  if (/EXPIRED|NOT_YET_VALID/.test(code)) return 'its certificate is out of date, or the clock of this machine is wrong';
+  return `set ${caSetting ?? 'NODE_EXTRA_CA_CERTS'} to the file with the authority that signed its certificate`;
 }

@@ -1,6 +1,7 @@
 // What AWS says when it refuses → KzError. Names of errors, actions and secrets are told; AWS's own sentences are read and not passed on,
 // and some of them are not even kept as causes, because they quote what was sent.
 import { KzError, systemCode, type ErrorCode } from '../core/errors.ts';
+import { tlsHint } from './ask-json.ts';
 
 /** What was asked, of whom, for whom. */
 export interface Question {
@@ -61,7 +62,7 @@ export function awsError(fault: Fault, question: Question): KzError {
   return unreachable(fault, question) ?? refused(fault, question) ?? notThere(fault, question) ?? failed(fault, question);
 }
 
-const TLS_CODE = /^(?:CERT_|ERR_TLS_|ERR_SSL_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|HOSTNAME_MISMATCH|INVALID_CA|EPROTO$)/;
+const ADDRESS = '`endpoint` in [providers.aws], or AWS_ENDPOINT_URL';
 
 function unreachable({ cause }: Fault, { where }: Question): KzError | undefined {
   const code = systemCode(cause);
@@ -69,12 +70,9 @@ function unreachable({ cause }: Fault, { where }: Question): KzError | undefined
   const unavailable = (problem: string, hint?: string): KzError =>
     new KzError('provider-unavailable', `cannot reach ${where}: ${problem} (${code})`, { hint, cause });
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return unavailable('no such host', 'check the region, the endpoint and the network');
-  if (code === 'ECONNREFUSED') return unavailable('nothing listens there');
-  if (!TLS_CODE.test(code)) return unavailable('the connection failed');
-  return unavailable(
-    'its TLS certificate or handshake was refused',
-    'set NODE_EXTRA_CA_CERTS to the file with the authority that signed it',
-  );
+  if (code === 'ECONNREFUSED') return unavailable('nothing listens there', `is it running? check ${ADDRESS}`);
+  const hint = tlsHint(code, ADDRESS);
+  return hint === undefined ? unavailable('the connection failed') : unavailable('its TLS certificate or handshake was refused', hint);
 }
 
 const EXPIRED = new Set(['ExpiredTokenException', 'ExpiredToken', 'TokenRefreshRequired', 'RequestExpired']);
@@ -118,15 +116,20 @@ function notThere({ name, message, cause }: Fault, question: Question): KzError 
   return isGoing ? pendingDeletion(question, cause) : undefined;
 }
 
-/** Looking in the wrong region is the usual cause, so it is named. */
-export function missing({ what, where, region }: Question, cause?: unknown, isVersion = false): KzError {
+/** Looking in the wrong region is a usual cause, so it is named. */
+export function missing({ action, what, where, region }: Question, cause?: unknown, isVersion = false): KzError {
   if (isVersion) {
     return new KzError('secret-missing', `${what} has no such version in ${where}`, {
       hint: `${what} is in ${region}, without that version`,
       cause,
     });
   }
-  const hint = `there is no ${what} in ${region}: store it with \`kz put\`, or set \`region\` in [providers.aws]`;
+  const list = action.startsWith('ssm:') ? 'aws ssm describe-parameters' : 'aws secretsmanager list-secrets';
+  const look = `run \`${list} --region ${region}\``;
+  // An ARN says itself where it is.
+  const hint = what.includes('"arn:')
+    ? `to see what is there, ${look}`
+    : `if it should be in ${region}, ${look}; if it is elsewhere, set \`region\` in [providers.aws]`;
   return new KzError('secret-missing', `${what} is not in ${where}`, { hint, cause });
 }
 

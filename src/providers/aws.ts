@@ -97,7 +97,7 @@ async function readSources(refs: readonly (AwsRef | KzError)[], { secrets, param
 async function outcomeOf(ref: AwsRef | KzError, found: Found, documents: Map<string, Promise<Document>>): Promise<Outcome> {
   if (ref instanceof KzError) return { ok: false, error: ref };
   const stored = found.get(sourceOf(ref)) ?? new KzError('provider-failed', `AWS gave no answer for ${ref.label}`);
-  if (stored instanceof KzError) return { ok: false, error: stored };
+  if (stored instanceof KzError) return { ok: false, error: isWritable(ref) ? stored : toStoreFirst(stored, ref) };
   try {
     return { ok: true, secret: new Secret(await valueOf(ref, stored, documents)), version: stored.version };
   } catch (error) {
@@ -114,7 +114,7 @@ async function valueOf(ref: AwsRef, stored: Stored, documents: Map<string, Promi
   if (key === undefined) return text;
   const document = documents.get(sourceOf(ref)) ?? parseDocument(text, 'json', label);
   documents.set(sourceOf(ref), document);
-  return selectKey(await document, key) ?? missingKey(await document, key, label);
+  return selectKey(await document, key) ?? missingKey(await document, key, ref);
 }
 
 function textOf(ref: AwsRef, { text, bytes }: Stored): string {
@@ -125,12 +125,23 @@ function textOf(ref: AwsRef, { text, bytes }: Stored): string {
   });
 }
 
-function missingKey(document: Document, key: string, label: string): never {
+function missingKey(document: Document, key: string, ref: AwsRef): never {
   const near = suggest(key, [...document.keys()]);
-  const problem = `${label} has no key ${JSON.stringify(key)}`;
-  throw new KzError('secret-missing', problem, {
-    hint: near === undefined ? problem : `${problem}; did you mean ${JSON.stringify(near)}?`,
+  const usual = isWritable(ref) ? undefined : 'correct the key in the ref';
+  throw new KzError('secret-missing', `${ref.label} has no key ${JSON.stringify(key)}`, {
+    hint: near === undefined ? usual : `did you mean ${JSON.stringify(near)}?`,
   });
+}
+
+/** Else `kz put` would be proposed, which refuses such a ref. */
+function toStoreFirst(error: KzError, { label }: AwsRef): KzError {
+  if (error.hint?.startsWith('if ') !== true) return error;
+  return new KzError(error.code, error.message, { hint: `store ${label} first; ${error.hint}`, cause: error });
+}
+
+/** AWS only reads versions, and parameters by their ARNs. */
+function isWritable(ref: AwsRef): boolean {
+  return versionOf(ref) === undefined && !(ref.service === 'parameter' && ref.region !== undefined);
 }
 
 function parseForWriting({ text }: Ref): AwsRef {

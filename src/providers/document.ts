@@ -9,6 +9,9 @@ export type DocumentFormat = 'json' | 'yaml' | 'dotenv' | 'toml';
 /** More than any secret needs; a provider that finds more has read the wrong thing. */
 export const MAX_TEXT_BYTES = 1_048_576;
 
+/** In place of a number that a double does not keep: refused when it is asked for, so that it does not stand in the way of other keys. */
+const INEXACT = Symbol('inexact');
+
 /** Deeper than any document of secrets; what walks through one may recurse. */
 const MAX_DEPTH = 100;
 
@@ -66,12 +69,17 @@ export function namedFormat(file: string): DocumentFormat | undefined {
 
 /**
  * The value as text: of the top-level key with exactly this name, else at the dotted path (`db.password`, `hosts.0`). Numbers and
- * booleans are written as JSON writes them, objects and lists as compact JSON. Undefined when it is not there, or null.
+ * booleans are written as JSON writes them, objects and lists as compact JSON. Undefined when it is not there, or null. Throws
+ * `secret-invalid` for what holds a number with more digits than can be kept.
  */
 export function selectKey(document: Document, key: string): string | undefined {
   const value = document.has(key) ? document.get(key) : findPath(Object.fromEntries(document), key);
   if (typeof value === 'string') return value;
   if (value instanceof Date) return value.toISOString();
+  if (holdsInexact(value)) {
+    const message = `what ${JSON.stringify(key)} holds is or has a number with more digits than kz can keep`;
+    throw new KzError('secret-invalid', message, { hint: 'quote it in the document, as text' });
+  }
   const text = toJson(value);
   return text === 'null' ? undefined : text;
 }
@@ -91,15 +99,18 @@ async function parse(text: string, format: DocumentFormat, what: string): Promis
 
 const JSON_TOKEN = /"(?:[^"\\]+|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
 
-/** Like JSON.parse, but an integer that a double cannot hold becomes a BigInt: account numbers and ids keep their last digits. */
+/**
+ * Like JSON.parse, but an integer that a double cannot hold becomes a BigInt: account numbers and ids keep their last digits. Any other
+ * number that it cannot hold becomes INEXACT.
+ */
 function parseJson(text: string, what: string): unknown {
   try {
     const content: unknown = JSON.parse(text);
     const mark = crypto.randomUUID();
-    const marked = text.replace(JSON_TOKEN, (token) => (isUnsafeInteger(token) ? `"${mark}${token}"` : token));
+    const marked = text.replace(JSON_TOKEN, (token) => (isKept(token) ? token : `"${mark}${token}"`));
     if (marked === text) return content;
     return JSON.parse(marked, (_key, value: unknown) =>
-      typeof value === 'string' && value.startsWith(mark) ? BigInt(value.slice(mark.length)) : value,
+      typeof value === 'string' && value.startsWith(mark) ? exactly(value.slice(mark.length)) : value,
     );
   } catch (error) {
     if (error instanceof RangeError) throw tooDeep(what);
@@ -108,8 +119,24 @@ function parseJson(text: string, what: string): unknown {
   }
 }
 
-function isUnsafeInteger(token: string): boolean {
-  return /^-?\d+$/.test(token) && !Number.isSafeInteger(Number(token));
+const INTEGER = /^-?\d+$/;
+
+function isKept(token: string): boolean {
+  if (token.startsWith('"')) return true;
+  return INTEGER.test(token) ? Number.isSafeInteger(Number(token)) : sizeOf(token) === sizeOf(String(Number(token)));
+}
+
+function exactly(token: string): unknown {
+  return INTEGER.test(token) ? BigInt(token) : INEXACT;
+}
+
+/** The same text for the same number but for its sign, however it is written: `1.50` and `15e-1` are `15e-1`. */
+function sizeOf(token: string): string {
+  const [, whole = '', fraction = '', exponent = '0'] = /^-?(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(token) ?? [];
+  const digits = (whole + fraction).replace(/^0+/, '');
+  let end = digits.length;
+  while (digits.charAt(end - 1) === '0') end -= 1;
+  return end === 0 ? digits : `${digits.slice(0, end)}e${String(Number(exponent) - fraction.length + digits.length - end)}`;
 }
 
 async function parseYaml(text: string, what: string): Promise<unknown> {
@@ -216,6 +243,10 @@ function childrenOf(value: unknown): unknown[] {
   if (value instanceof Map) return [...value.values()];
   if (Array.isArray(value)) return value;
   return isRecord(value) ? Object.values(value) : [];
+}
+
+function holdsInexact(value: unknown): boolean {
+  return value === INEXACT || childrenOf(value).some(holdsInexact);
 }
 
 function tooDeep(what: string): KzError {

@@ -97,7 +97,7 @@ async function select({ text: refText, name, key }: GcpRef, { bytes }: Version):
   if (value !== undefined) return value;
   const near = suggest(key, [...document.keys()]);
   throw new KzError('secret-missing', `${name} of Secret Manager has no key ${JSON.stringify(key)}`, {
-    hint: near === undefined ? undefined : `did you mean ${JSON.stringify(near)}?`,
+    hint: near === undefined ? 'correct the key in the ref' : `did you mean ${JSON.stringify(near)}?`,
   });
 }
 
@@ -161,7 +161,9 @@ class SecretManager {
   }
 
   #server(base: string): JsonServer {
-    const server = this.#servers.get(base) ?? new JsonServer({ who: `Secret Manager at ${base}`, isBusy });
+    const server =
+      this.#servers.get(base) ??
+      new JsonServer({ who: `Secret Manager at ${base}`, isBusy, addressSetting: '`endpoint` in [providers.gcp]' });
     this.#servers.set(base, server);
     return server;
   }

@@ -60,7 +60,8 @@ export function faultError(fault: Fault, ref: OpRef): KzError {
     new KzError(code, message, { hint: `run \`${joinWords(words)}\`` });
   switch (fault.kind) {
     case 'vault-missing':
-      return error('secret-missing', `1Password has no vault ${JSON.stringify(vault)} for this account`, ['op', 'vault', 'list']);
+      // Also what a service account without access to it is told: an optional secret must not be absent because of that.
+      return error('ref-invalid', `1Password has no vault ${JSON.stringify(vault)} for this account`, ['op', 'vault', 'list']);
     case 'item-missing':
       return error('secret-missing', `1Password vault ${JSON.stringify(vault)} has no item ${JSON.stringify(item)}`, listItems(vault));
     case 'field-missing':

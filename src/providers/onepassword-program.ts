@@ -50,7 +50,7 @@ export class Op {
     const start = async (): Promise<T> => {
       await before;
       const use = (): Promise<T> => action((call) => this.#ask(call, signal));
-      return this.login === undefined ? onePromptAtATime(this.#lock, use, signal) : use();
+      return this.login === undefined ? onePromptAtATime({ path: this.#lock }, use, signal) : use();
     };
     const turn = start();
     this.#last = turn.catch(() => undefined);
@@ -76,7 +76,7 @@ export class Op {
     try {
       return await runProgram(program, signal);
     } catch (error) {
-      throw signal.aborted ? timedOut(error) : notStarted(error, this.#env.PATH);
+      throw signal.aborted ? timedOut(error) : notStarted(error);
     }
   }
 }
@@ -105,11 +105,11 @@ function timedOut(cause: unknown): KzError {
   });
 }
 
-function notStarted(error: unknown, path: string | undefined): unknown {
+function notStarted(error: unknown): unknown {
   const isMissing = error instanceof KzError && systemCode(error.cause) === 'ENOENT';
   if (!isMissing) return error;
   return new KzError('provider-unavailable', 'the 1Password program "op" was not found in PATH', {
-    hint: `install 1password-cli, or start kz with a PATH that has op (PATH is ${path ?? 'not set'})`,
+    hint: 'install 1password-cli, or start kz with a PATH that has op',
     cause: error.cause,
   });
 }

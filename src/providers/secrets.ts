@@ -8,7 +8,7 @@ import { isTypable, nameProblem, typedName } from '../config/variable-name.ts';
 import { KzError } from '../core/errors.ts';
 import { Secret } from '../core/secret.ts';
 import { suggest } from '../core/suggest.ts';
-import { decode } from './decode.ts';
+import { decode, nearestField } from './decode.ts';
 import { namedFormat, parseDocument, selectKey, type Document } from './document.ts';
 import type { Lease, Outcome, Ref } from './provider.ts';
 import { resolveRefs, type Access, type Answer } from './resolve.ts';
@@ -118,7 +118,7 @@ async function fromDeclaration(declaration: Declaration, { outcome, tookMs }: An
       return { ...common, state: 'set', secret: checked(declaration, declaration.default), from: 'default' };
     }
     if (declaration.required === false) return { ...common, state: 'absent' };
-    throw value === '' ? empty(declaration) : absent(declaration, outcome);
+    throw value === '' ? empty(declaration) : await absent(declaration, outcome);
   } catch (error) {
     if (error instanceof KzError) return { ...common, state: 'failed', error: named(name, error) };
     throw error;
@@ -143,19 +143,28 @@ function refuseFolder({ provider, ref, json_key: key, template }: Declaration): 
   throw new KzError('ref-invalid', `${provider} ${JSON.stringify(ref)} is a folder`, { hint });
 }
 
-function absent(declaration: Declaration, outcome: Outcome): KzError {
+async function absent(declaration: Declaration, outcome: Outcome): Promise<KzError> {
   const { name, provider, ref, json_key: key } = declaration;
-  const field = outcome.ok && key !== undefined ? `, which has no ${JSON.stringify(key)}` : '';
-  return new KzError('secret-missing', `${name} is missing (provider: ${provider}, ref: ${ref})${field}`, {
-    hint: howToMend(declaration, outcome),
-  });
+  const message = `${name} is missing (provider: ${provider}, ref: ${ref})`;
+  if (!outcome.ok || key === undefined) return new KzError('secret-missing', message, { hint: howToMend(declaration, outcome) });
+  const near = await nearestField(declaration, outcome.secret.reveal());
+  const hint = near === undefined ? howToMend(declaration, outcome) : `did you mean ${JSON.stringify(near)}?`;
+  return new KzError('secret-missing', `${message}, which has no ${JSON.stringify(key)}`, { hint });
 }
 
+/** What a provider says for one case (`if …`) comes behind the usual way; anything else that it says is the way. */
 function howToMend({ name, provider, ref, json_key: key, template }: Declaration, outcome: Outcome): string {
   if (provider === 'env') return `set ${ref} in the environment that starts kz`;
-  if (!outcome.ok && outcome.error.hint !== undefined) return outcome.error.hint;
-  // What `kz put` would refuse.
-  return key === undefined && template === undefined ? `run \`kz put ${name}\`` : `store the whole document as ${provider} ${ref}`;
+  const own = outcome.ok ? undefined : outcome.error.hint;
+  if (own?.startsWith('if ') === false) return own;
+  // What `kz put` would refuse. Vault's secrets are documents, too.
+  const isDocument = key !== undefined || template !== undefined || (provider === 'vault' && !ref.includes('#'));
+  const usual = isDocument ? storeWhole(provider, ref) : `run \`kz put ${name}\``;
+  return own === undefined ? usual : `${usual}; ${own}`;
+}
+
+function storeWhole(provider: ProviderName, ref: string): string {
+  return `store the whole document as ${provider} ${ref}`;
 }
 
 function empty({ name, provider, ref }: Declaration): KzError {
@@ -190,21 +199,24 @@ async function fromDocument(declaration: DocumentDeclaration, { outcome, tookMs 
       if (outcome.error.code === 'secret-missing' && required === false) {
         return documentNames(declaration).map((name) => ({ ...common, name, state: 'absent' }));
       }
-      throw outcome.error;
+      throw outcome.error.code === 'secret-missing' ? withHint(outcome.error, storeWhole(provider, ref)) : outcome.error;
     }
     const text = outcome.secret.reveal();
     // JSON unless its name says otherwise: guessed to be dotenv, a lone token that ends in `=` would pass for a name, and be printed.
     const named = outcome.isFolder === true ? undefined : namedFormat(fileOf(declaration));
     const document = await parseDocument(text, named ?? 'json', label);
     return chosen(keys, document).map(([name, key]) => {
-      const value = selectKey(document, key);
-      return { ...common, name, ...documentValue(name, key, value, label), ...leaseOf(outcome) };
+      return { ...common, name, ...documentValue({ name, key, document, label, isNamed: keys !== undefined }), ...leaseOf(outcome) };
     });
   } catch (error) {
     if (!(error instanceof KzError)) throw error;
     const names = documentNames(declaration);
     return (names.length === 0 ? [label] : names).map((name) => ({ ...common, name, state: 'failed', error: named(name, error) }));
   }
+}
+
+function withHint(error: KzError, hint: string): KzError {
+  return error.hint === undefined ? new KzError(error.code, error.message, { hint, cause: error }) : error;
 }
 
 /** Only a ref that is a path says something about the format. */
@@ -220,15 +232,47 @@ function chosen(keys: DocumentDeclaration['keys'], document: Document): [string,
 type DocumentValue =
   { readonly state: 'set'; readonly secret: Secret; readonly from: 'provider' } | { readonly state: 'failed'; readonly error: KzError };
 
-function documentValue(name: string, key: string, value: string | undefined, label: string): DocumentValue {
-  const problem = nameProblem(name);
-  const failed = (code: 'secret-missing' | 'secret-empty' | 'secret-invalid', message: string): DocumentValue => ({
+interface Member {
+  readonly name: string;
+  readonly key: string;
+  readonly document: Document;
+  /** Of the document. */
+  readonly label: string;
+  /** By `keys`. */
+  readonly isNamed: boolean;
+}
+
+function documentValue(member: Member): DocumentValue {
+  const { name, label } = member;
+  const invalid = (problem: string, hint?: string): DocumentValue => ({
     state: 'failed',
-    error: new KzError(code, message, { hint: 'name the wanted keys: `keys = ["A", "B"]` or `keys = { A = "key" }`' }),
+    error: new KzError('secret-invalid', `${name} ${problem}`, { hint }),
   });
-  if (problem !== undefined) return failed('secret-invalid', `${name} ${problem} (from ${label})`);
-  if (value === undefined) return failed('secret-missing', `${name} is missing: ${label} has no key ${JSON.stringify(key)}`);
-  if (value === '') return failed('secret-empty', `${name} is empty (from ${label})`);
-  if (value.includes('\0')) return failed('secret-invalid', `${name} holds a NUL character, which no environment variable can`);
-  return { state: 'set', secret: new Secret(value), from: 'provider' };
+  const problem = nameProblem(name);
+  if (problem !== undefined) return invalid(`${problem} (from ${label})`, NAME_KEYS);
+  try {
+    const value = selectKey(member.document, member.key);
+    if (value === undefined || value === '') return { state: 'failed', error: withoutValue(member, value) };
+    if (value.includes('\0')) return invalid('holds a NUL character, which no environment variable can');
+    return { state: 'set', secret: new Secret(value), from: 'provider' };
+  } catch (error) {
+    if (error instanceof KzError) return { state: 'failed', error: named(name, error) };
+    throw error;
+  }
+}
+
+const NAME_KEYS = 'name the wanted keys: `keys = ["A", "B"]` or `keys = { A = "key" }`';
+
+function withoutValue({ name, key, document, label, isNamed }: Member, value: string | undefined): KzError {
+  const near =
+    value === undefined
+      ? suggest(
+          key,
+          [...document.keys()].filter((each) => each !== key),
+        )
+      : undefined;
+  const usual = isNamed ? 'give it a value in the document, or correct `keys`' : NAME_KEYS;
+  const hint = near === undefined ? usual : `did you mean ${JSON.stringify(near)}?`;
+  if (value === '') return new KzError('secret-empty', `${name} is empty (from ${label})`, { hint });
+  return new KzError('secret-missing', `${name} is missing: ${label} has no key ${JSON.stringify(key)}`, { hint });
 }

@@ -124,11 +124,21 @@ function gone({ label, version }: Place, metadata: unknown, { server }: VaultSes
   });
 }
 
-function missing({ label, version, mount, path }: Place, { server }: VaultSession): KzError {
+function missing(place: Place, { server }: VaultSession): KzError {
+  const { label, version } = place;
   const what = version === undefined ? JSON.stringify(label) : `version ${String(version)} of ${JSON.stringify(label)}`;
-  const hasData = mount.engine === 'kv1' && path.startsWith(`${mount.prefix}/data/`);
-  const hint = hasData ? `${JSON.stringify(mount.prefix)} is kv version 1, whose paths have no \`data/\`` : undefined;
-  return new KzError('secret-missing', `${what} is not in ${server.who}`, { hint });
+  return new KzError('secret-missing', `${what} is not in ${server.who}`, { hint: howToLook(place) });
+}
+
+/** Starts with `if` where it may also be that nobody has stored it yet. */
+function howToLook({ label, version, mount, path }: Place): string {
+  const { prefix, engine } = mount;
+  if (engine === 'kv1' && path.startsWith(`${prefix}/data/`))
+    return `${JSON.stringify(prefix)} is kv version 1, whose paths have no \`data/\``;
+  if (version !== undefined) return `to see its versions, run \`${joinWords(['vault', 'kv', 'metadata', 'get', label])}\``;
+  const folder = label.slice(0, label.lastIndexOf('/'));
+  if (engine !== 'kv1' && engine !== 'kv2') return `to see what is there, run \`${joinWords(['vault', 'list', folder])}\``;
+  return `if it should be there, run \`${joinWords(['vault', 'kv', 'list', folder])}\``;
 }
 
 function saysVersioned({ body }: VaultAnswer): boolean {
@@ -161,7 +171,7 @@ export function problemOf(value: unknown): string | undefined {
   let level = [value];
   for (let depth = 0; level.length > 0; depth++) {
     if (depth > MAX_DEPTH) return 'is nested too deeply';
-    if (level.some((each) => Number.isInteger(each) && !Number.isSafeInteger(each))) {
+    if (level.some((each) => typeof each === 'number' && (Number.isInteger(each) ? !Number.isSafeInteger(each) : !Number.isFinite(each)))) {
       return 'has a number with more digits than kz can keep: store it as text';
     }
     level = level.flatMap((each) => (typeof each === 'object' && each !== null ? (Object.values(each) as unknown[]) : []));

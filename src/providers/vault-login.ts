@@ -49,7 +49,10 @@ export async function logIn(context: LoginContext, signal: AbortSignal): Promise
   const askedAt = Date.now();
   const path = `auth/${mount.split('/').map(encodeURIComponent).join('/')}/login`;
   const answer = await server.ask({ method: 'POST', path, body, mayRepeat: false }, signal);
-  if (answer.status !== 200) throw refused(answer, { method, mount, who: server.who, namespaceHint: server.namespaceHint });
+  if (answer.status !== 200) {
+    const isHalf = method === 'approle' && !Object.hasOwn(body, 'secret_id');
+    throw refused(answer, { method, mount, isHalf, who: server.who, namespaceHint: server.namespaceHint });
+  }
   const auth = at(answer.body, 'auth');
   const token = at(auth, 'client_token');
   if (typeof token !== 'string' || token === '') throw noToken(auth, method, server.who);
@@ -183,23 +186,29 @@ async function readIfThere(path: string, who: string): Promise<string | undefine
 interface Attempt {
   readonly method: Method;
   readonly mount: string;
+  /** An approle login without a secret id, which few roles are content with. */
+  readonly isHalf: boolean;
   readonly who: string;
   readonly namespaceHint: string;
 }
 
 const REFUSED_HINTS: Readonly<Record<Method, string>> = {
-  approle: 'ask for a new secret id: `vault write -f auth/approle/role/ROLE/secret-id`',
+  approle: 'check the role id, or ask for a new secret id: `vault write -f auth/approle/role/ROLE/secret-id`',
   kubernetes: 'the role has to bind this service account and its namespace: `vault read auth/kubernetes/role/ROLE`',
   jwt: 'the role has to accept the token’s audience and claims: `vault read auth/jwt/role/ROLE`',
   aws: 'the role has to bind the principal that `aws sts get-caller-identity` names, and `server_id` be what the server expects',
 };
 
-function refused({ status, errors }: VaultAnswer, { method, mount, who, namespaceHint }: Attempt): KzError {
+function refused({ status, errors }: VaultAnswer, { method, mount, isHalf, who, namespaceHint }: Attempt): KzError {
   if (status === 404 || errors.includes('no handler for route')) {
     const hint = `set \`mount\` in [providers.vault] to where it is; ${namespaceHint}`;
     return locked(`${who} has no ${method} login at "auth/${mount}"`, hint);
   }
   if (status >= 500) return new KzError('provider-failed', `${who} answered ${String(status)} to the ${method} login at "auth/${mount}"`);
+  if (isHalf && status === 400) {
+    const hint = 'set VAULT_SECRET_ID, or `secret_id_file` in [providers.vault]';
+    return locked(`${who} refused the approle login at "auth/${mount}" (400); VAULT_SECRET_ID is not set`, hint);
+  }
   // Vault gives 403, and not 404, for a path without a handler to whom has no token yet.
   const hint = status === 403 ? `${REFUSED_HINTS[method]}; and \`mount\` be where the method is; ${namespaceHint}` : REFUSED_HINTS[method];
   return locked(`${who} refused the ${method} login at "auth/${mount}" (${String(status)})`, hint);

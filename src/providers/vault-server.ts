@@ -24,6 +24,12 @@ export interface VaultAnswer extends JsonAnswer {
   readonly errors: string;
 }
 
+/** What hints call them. */
+const SETTINGS = {
+  addressSetting: '`address` in [providers.vault], or VAULT_ADDR',
+  caSetting: '`ca` in [providers.vault], or VAULT_CACERT,',
+};
+
 /** What a standby or a balancer in front of the servers may answer with. Vault's own are all 307. */
 const REDIRECTS = [301, 302, 307, 308];
 
@@ -77,7 +83,7 @@ export class VaultServer {
   /** Is it initialized and unsealed? Also a standby is; it answers 429, which here does not mean that it is busy. */
   async checkHealth(signal: AbortSignal): Promise<void> {
     const { base, who, ca } = await this.#open();
-    const server = new JsonServer({ who, ca, isBusy: ({ status }) => status === 502 || status === 504 });
+    const server = new JsonServer({ ...SETTINGS, who, ca, isBusy: ({ status }) => status === 502 || status === 504 });
     try {
       const url = new URL('v1/sys/health?standbyok=true&perfstandbyok=true', base);
       const { status } = await server.ask({ method: 'GET', url, headers: { 'x-vault-request': 'true' } }, signal);
@@ -109,7 +115,7 @@ export class VaultServer {
     const who = whoAt(base);
     const path = this.#options.ca ?? setting(this.#env, 'CACERT');
     const ca = path === undefined ? undefined : [await readAuthorities(path, who)];
-    return { base, who, ca, server: new JsonServer({ who, ca }) };
+    return { base, who, ca, server: new JsonServer({ ...SETTINGS, who, ca }) };
   }
 
   #address(): URL {

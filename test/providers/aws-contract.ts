@@ -164,7 +164,7 @@ export function awsContract(start: () => Promise<AwsServer>): void {
     expect(await values(provider, ARN, `sm://${name}`)).toEqual([CANARY, 'secret-missing']);
     const error = await failure(provider, `sm://${name}`);
     expect(error.message).toContain(`is not in Secrets Manager in ${REGION}`);
-    expect(error.hint).toContain(`no secret "${name}" in ${REGION}`);
+    expect(error.hint).toContain(`if it should be in ${REGION}, run \`aws secretsmanager list-secrets --region ${REGION}\``);
     const elsewhere = open(server.endpoint, { region: 'us-east-2' });
     expect(await values(elsewhere, `sm://${name}`)).toEqual([CANARY]);
   });
@@ -177,7 +177,7 @@ export function awsContract(start: () => Promise<AwsServer>): void {
     const expected = ['app', CANARY, '5432', 'u', '{"url":"u"}', 'at', 'secret-missing'];
     expect(await values(provider, `sm://${name}`, ...keys.map((key) => `sm://${name}#${key}`))).toEqual([document, ...expected]);
     expect(await values(provider, `ssm:///${name}`, ...keys.map((key) => `ssm:///${name}#${key}`))).toEqual([document, ...expected]);
-    expect((await failure(provider, `sm://${name}#pasword`)).hint).toBe(`secret "${name}" has no key "pasword"; did you mean "password"?`);
+    expect((await failure(provider, `sm://${name}#pasword`)).hint).toBe('did you mean "password"?');
   });
 
   it('says when a document is none', async () => {

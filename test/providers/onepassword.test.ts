@@ -87,7 +87,7 @@ describe('refs at fault', () => {
       'op://Dev Team/Git Hub/Admin/zzz',
     ]);
     expect(outcomes.map((outcome) => errorOf(outcome)).map(({ code, message, hint }) => [code, message, hint])).toEqual([
-      ['secret-missing', '1Password has no vault "Nope" for this account', 'run `op vault list`'],
+      ['ref-invalid', '1Password has no vault "Nope" for this account', 'run `op vault list`'],
       ['secret-missing', '1Password vault "Dev Team" has no item "Nope"', "run `op item list --vault 'Dev Team'`"],
       ['secret-missing', '1Password item "Git Hub" in vault "Dev Team" has no field "pasword"', 'did you mean "password"?'],
       [
@@ -101,7 +101,7 @@ describe('refs at fault', () => {
   it('are all of a vault, or an item, that is not there, in one call', async () => {
     const refs = manyRefs(50).map((ref) => ref.replace('Dev Team', 'Nope'));
     const outcomes = await get(open(many(1)), [...refs, 'op://Dev Team/item 0/password']);
-    expect(show(outcomes)).toEqual([...refs.map(() => 'secret-missing'), `${CANARY}-0`]);
+    expect(show(outcomes)).toEqual([...refs.map(() => 'ref-invalid'), `${CANARY}-0`]);
     expect(calls()).toHaveLength(3);
   });
 

@@ -87,7 +87,11 @@ describe('where it is', () => {
     expect(await one(open({ address, ca }, env), 'old/app#x')).toMatchObject({ ok: true });
     expect(await one(open({ address }, { ...env, BAO_CACERT: ca }), 'old/app#x')).toMatchObject({ ok: true });
     const untrusted = await rejection(get(open({ address }, { ...env, VAULT_SKIP_VERIFY: 'true' }), ['old/app#x']));
-    expect(untrusted).toMatchObject({ code: 'provider-unavailable', message: matching(/TLS certificate/) });
+    expect(untrusted).toMatchObject({
+      code: 'provider-unavailable',
+      message: matching(/TLS certificate/),
+      hint: matching(/^set `ca` in \[providers\.vault\]/),
+    });
     writeFileSync(join(lab.folder, 'none.pem'), 'CANARY');
     for (const name of ['none.pem', 'absent.pem']) {
       const error = await rejection(get(open({ address, ca: join(lab.folder, name) }, env), ['old/app#x']));
