@@ -1,7 +1,7 @@
 // Runs dist/run.cjs for a plain `kz run` and dist/kz.cjs for everything else, with the code that V8 compiled for it at build time where this very
 // Node built it.
 'use strict';
-const { readFileSync, statSync } = require('node:fs');
+const { fstatSync, readFileSync, statSync } = require('node:fs');
 const { Script } = require('node:vm');
 const path = require('node:path');
 
@@ -11,7 +11,7 @@ module.exports = { load, cacheFile };
 
 function load() {
   const start = kindOfStart();
-  const file = path.join(folder, (start === 'run' ? 'run' : 'kz') + '.cjs');
+  const file = path.join(folder, (start === 'run' || start === 'piped' ? 'run' : 'kz') + '.cjs');
   const source = read(file);
   if (source === undefined) {
     process.stderr.write('kz: error: ' + file + ' is not there\nkz: hint: run `npm install` in ' + path.join(__dirname, '..') + '\n');
@@ -29,7 +29,21 @@ function load() {
 /** Blind mode is not in run.cjs. Should the word be the child's own, it costs that start a few milliseconds. */
 function kindOfStart() {
   if (process.argv[2] !== 'run') return 'kz';
-  return process.argv.includes('--blind') ? 'blind' : 'run';
+  if (process.argv.includes('--blind')) return 'blind';
+  return isPiped(1) || isPiped(2) ? 'piped' : 'run';
+}
+
+/**
+ * Then the output passes through redaction, which a cache for other starts need not hold. src/run/output-kind.ts decides; this only guesses.
+ * @param {number} descriptor
+ */
+function isPiped(descriptor) {
+  try {
+    const found = fstatSync(descriptor);
+    return found.isFIFO() || found.isSocket() || found.isFile();
+  } catch {
+    return false;
+  }
 }
 
 /**

@@ -116,9 +116,17 @@ async function compile() {
     await writeFile(config, '[secrets]\nA = { provider = "env", ref = "WARM", min_length = 1 }\nB = { provider = "store", ref = "b" }\n');
     execFileSync(process.execPath, ['bin/kz.cjs', 'put', 'B', '-q', '-c', config], { env, input: 'x' });
     const child = ['-c', config, '--', process.execPath, '-e', '0'];
-    const starts = { kz: ['get', 'B', '-c', config], run: ['run', ...child], blind: ['run', '-q', '--blind', ...child] };
+    const talker = ['-c', config, '--', process.execPath, '-e', 'console.log(JSON.stringify({ x: process.env.A })); console.error(1)'];
+    const starts = {
+      kz: ['get', 'B', '-c', config],
+      run: ['run', ...child],
+      piped: ['run', ...talker],
+      blind: ['run', '-q', '--blind', ...child],
+    };
     for (const [name, args] of Object.entries(starts)) {
-      execFileSync(process.execPath, ['scripts/compile.cjs', ...args], { env, stdio: ['ignore', 'ignore', 'inherit'] });
+      // What is piped is redacted, and only the cache for that should hold the code for it.
+      const output = name === 'piped' ? 'pipe' : 'ignore';
+      execFileSync(process.execPath, ['scripts/compile.cjs', ...args], { env, stdio: ['ignore', output, output] });
       await rename('dist/kz.cache', cacheFile(name));
     }
   } finally {

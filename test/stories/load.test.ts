@@ -45,6 +45,7 @@ async function expectToWork(): Promise<void> {
 test.each([
   ['kz', 'kz'],
   ['run', 'run'],
+  ['piped', 'run'],
   ['blind', 'kz'],
 ])('V8 takes what the build compiled for %s of %s.cjs', (start, name) => {
   const cache = caches().find((path) => basename(path).startsWith(`${start}-`)) ?? '';
