@@ -95,7 +95,7 @@ test.each([
   ],
 ])('works with %s', async (_, damage) => {
   // One for kz, for a plain run and for a blind one.
-  expect(caches()).toHaveLength(3);
+  expect(caches()).toHaveLength(4);
   caches().forEach(damage);
   await expectToWork();
 });
