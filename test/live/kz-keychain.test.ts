@@ -32,7 +32,7 @@ describe.skipIf(problem !== undefined)(`kz with the keychain${problem === undefi
     const put = await story.kz(['put', 'GITHUB_TOKEN'], { env: env(), input: `${value}\n` });
     expect(put.stderr).toContain('goes to the system keychain (service keyzero, account github-pat)');
     expect((await story.kz(['status'], { env: env() })).stdout).toContain(`set(${String(value.length)} chars)`);
-    const run = await story.kz(['run', '--', 'sh', '-c', 'printf %s "$GITHUB_TOKEN"'], { env: env(), reveals: true });
+    const run = await story.kz(['run', '--no-redact', '--', 'sh', '-c', 'printf %s "$GITHUB_TOKEN"'], { env: env(), reveals: true });
     expect(run.stdout).toBe(value);
     await story.kz(['rm', 'GITHUB_TOKEN', '--yes'], { env: env() });
     expect((await story.kz(['run', '--', 'true'], { env: env() })).code).toBe(125);
