@@ -1,18 +1,13 @@
 // Passwords in connection strings that nobody named: `scheme://user:password@host` becomes `scheme://user:[redacted]@host`, in a stream, the
 // same however it was cut into chunks. Where an `@` may as well belong to something else (`http://localhost:4873/@types/node`), nothing is
 // changed. Holds back what stands behind the colon until it is known whether an `@` follows: 1024 bytes at most.
+import { namesDatabase } from '../core/database-scheme.ts';
 import { MARK } from './mint.ts';
 
 const REDACTED = Buffer.from('[redacted]');
 const LONGEST_SCHEME = 32;
 /** User and password. */
 const LONGEST_USERINFO = 1024;
-
-/** Their clients take a password with raw `/`, `?` and `#` in it, and people write such. */
-const DATABASES = new Set([
-  ...['postgres', 'postgresql', 'mysql', 'mariadb', 'mssql', 'sqlserver', 'clickhouse', 'mongodb'],
-  ...['redis', 'rediss', 'amqp', 'amqps', 'nats'],
-]);
 
 export class ConnectionStrings {
   /** The end of what was pushed: what is held back, and in front of it what was let go but says what the rest means. */
@@ -124,14 +119,6 @@ function schemeAtEnd(bytes: Buffer): number {
 
 const SCHEME_AT_END = /[a-z0-9+.-]{1,32}(?::\/?|:\\(?:\/\\?)?)?$/i;
 
-/** `postgresql+asyncpg`, `mongodb+srv`. */
-function namesDatabase(scheme: string): boolean {
-  return scheme
-    .toLowerCase()
-    .split(/[^a-z0-9]/)
-    .some((part) => DATABASES.has(part));
-}
-
 /** Where the password is; without `end`: where it starts if there is one, which the next bytes say. */
 interface Verdict {
   readonly start: number;
@@ -156,6 +143,7 @@ for (const [bytes, kind] of [
 class Userinfo {
   readonly #bytes: Buffer;
   readonly #from: number;
+  /** Its clients take a password with raw `/`, `?` and `#` in it, and people write such. */
   readonly #isDatabase: boolean;
   /** Behind the first colon. */
   #start: number | undefined;

@@ -22,7 +22,7 @@ import { Upstream } from '../proxy/upstream.ts';
 import { blindEnvironment, mayBeAddedTo, type Inheritance } from './blind-environment.ts';
 import { privateFolder } from './blind-folder.ts';
 import { linesOfRules, rulesOf } from './blind-rules.ts';
-import { loginNames } from './logins.ts';
+import { namedLogins } from './logins.ts';
 import { blindSecrets, type BlindSecrets, type Notice } from './blind-secrets.ts';
 import type { ChildEnvironment } from './environment.ts';
 import { LiveSecrets } from './live-secrets.ts';
@@ -193,7 +193,7 @@ function inheritance(config: Config, { names }: Resolution, { clean, keep, guard
     declared: names,
     clean: clean || config.blind?.clean_env === true,
     keep: [...keep, ...(config.blind?.keep_env ?? [])],
-    credentials: [...loginNames(config), ...envRefs(config)],
+    credentials: [...namedLogins(config), ...envRefs(config)],
     holdsSecret: (text) => guard.holds(text),
   };
 }

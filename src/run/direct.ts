@@ -27,7 +27,11 @@ export interface DirectOptions extends Omit<ChildOptions, 'env' | 'output'> {
 /** Resolves when the last child has ended. Throws what `runChild` throws. */
 export async function runDirect(command: Command, options: DirectOptions): Promise<ChildEnd> {
   const { config, access, prepared, tell, descriptors, graceMs, signals } = options;
-  const redaction = await openRedaction([...hiddenOf(prepared.secrets), ...loginsToHide(config, access.context.env)], options.redact, tell);
+  const redaction = await openRedaction(
+    [...hiddenOf(prepared.secrets), ...loginsToHide(config, prepared.environment.variables)],
+    options.redact,
+    tell,
+  );
   const child: ChildOptions = { env: prepared.environment.variables, output: redaction?.output, descriptors, graceMs, signals };
   const rotating = new Rotating(config, prepared.secrets, options.onRotate);
   if (!rotating.isNeeded(prepared.secrets)) return runChild(command, child);
