@@ -2,7 +2,7 @@
 // preload.cjs for the Node programs of a blind child, one file per library that only some commands need, and V8's compiled form of the first two. docs/decisions/0002-one-bundle.md has the measurements
 // behind each choice.
 import { execFileSync } from 'node:child_process';
-import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { build } from 'esbuild';
@@ -95,6 +95,8 @@ const own = await build({ ...program, entryPoints: { kz: 'src/cli/main.ts' }, pl
 const run = await build({ ...program, entryPoints: { run: 'src/cli/main.ts' }, plugins: [lazyLibraries, onlyRun] });
 const preload = { ...common, target: 'node18', entryPoints: { preload: 'src/preload/route.ts' } };
 await build(preload);
+await build({ ...preload, entryPoints: { doors: 'src/stage/doors.ts' } });
+for (const name of ['doors.pl', 'start.pl']) await copyFile(join('src/stage', name), join(NEXT, name));
 const libraries = await build({ ...common, entryPoints: LAZY });
 await writeFile(join(NEXT, 'THIRD-PARTY-LICENSES.txt'), await licenses([own, run, libraries]));
 const previous = `${NEXT}-previous`;

@@ -7,6 +7,7 @@ interface Node {
   properties?: Record<string, Node>;
   additionalProperties?: Node | boolean;
   items?: Node;
+  anyOf?: Node[];
   description?: string;
   [key: string]: unknown;
 }
@@ -34,6 +35,7 @@ function describe(table: Node): void {
   apply(documents?.items, DESCRIPTIONS.document);
   for (const name of PROVIDERS) apply(child(providers, name), DESCRIPTIONS[name]);
   apply(blind, DESCRIPTIONS.blind);
+  for (const choice of child(blind, 'sandbox')?.anyOf ?? []) apply(choice, DESCRIPTIONS.sandbox);
   apply(child(blind, 'connections')?.items, DESCRIPTIONS.connection);
 }
 

@@ -9,8 +9,9 @@ const SRC = fileURLToPath(new URL('../src/', import.meta.url));
 /** Folder → rank. A file imports its own folder or a lower rank. */
 const RANKS: Record<string, number> = {
   core: 0,
-  // Programs of their own, loaded into the child: nobody imports them, and they import nobody.
+  // Programs of their own, loaded into the child or started before it: nobody imports them, and they import nobody.
   preload: 0,
+  stage: 0,
   config: 1,
   policy: 1,
   mask: 1,
@@ -90,6 +91,6 @@ it('writes to the terminal in one file only', () => {
 });
 
 it('sets an exit status in the cli only', () => {
-  const setting = files.filter(({ folder, text }) => folder !== 'cli' && /process\.exit(Code)?\b/.test(text));
+  const setting = files.filter(({ folder, text }) => !['cli', 'stage'].includes(folder) && /process\.exit(Code)?\b/.test(text));
   expect(setting.map(({ name }) => name)).toEqual([]);
 });

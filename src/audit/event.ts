@@ -39,6 +39,7 @@ export const EXCHANGE_WHYS = [
   'rule',
   'no-rules',
   'no-match',
+  'allow-loopback',
   'address-forbidden',
   'host-mismatch',
   'secret-out-of-scope',
@@ -47,8 +48,22 @@ export const EXCHANGE_WHYS = [
   'other',
 ] as const;
 
-/** Why a connection never became an exchange. */
-export const REFUSED_WHYS = ['no-credential', 'malformed', 'bad-tls', 'not-http', 'host-mismatch', 'timeout', 'other'] as const;
+/**
+ * Why a connection never became an exchange. In the sandbox: no rule allows a name that was looked up (no host: names beyond the number that is
+ * written one by one); an address that stands for no name; a port of this machine that `allow_loopback` does not list.
+ */
+export const REFUSED_WHYS = [
+  'no-credential',
+  'malformed',
+  'bad-tls',
+  'not-http',
+  'host-mismatch',
+  'timeout',
+  'denied-name',
+  'unknown-address',
+  'closed-loopback',
+  'other',
+] as const;
 
 /** What broke an exchange that was allowed. */
 export const EXCHANGE_ERRORS = [

@@ -19,7 +19,9 @@ interface Target {
   readonly raw: boolean;
 }
 
-interface Blocked extends Omit<Target, 'tls'> {
+interface Blocked extends Omit<Target, 'tls' | 'port'> {
+  /** Null when only a name was looked up. */
+  readonly port: number | null;
   readonly why: ExchangeWhy | RefusedWhy;
   readonly at: string | null;
   times: number;
@@ -41,22 +43,22 @@ function collect(events: Iterable<AuditEvent>): Seen {
     if (event.type !== 'exchange') continue;
     seen.count++;
     if (event.decision === 'blocked') addBlocked(seen, { ...event, raw: event.protocol === 'raw', at: event.rule?.at ?? null });
-    // A name that does not resolve is most likely a typo.
-    else if (event.error !== 'dns') addReached(seen, event);
+    // A name that does not resolve is most likely a typo; what `allow_loopback` allows needs no rule.
+    else if (event.error !== 'dns' && event.why !== 'allow-loopback') addReached(seen, event);
     for (const token of event.left) addLeft(seen, token, event.host);
   }
   return seen;
 }
 
-/** Of these only one is a matter of rules; the others say nothing about the config. */
+/** Of these only two are a matter of rules; the others say nothing about the config. */
 function addRefused(seen: Seen, { host, port, why }: Refused): void {
-  if (why !== 'not-http' || host === null || port === null) return;
+  if (host === null || (why !== 'denied-name' && (why !== 'not-http' || port === null))) return;
   seen.count++;
-  addBlocked(seen, { host, port, why, raw: true, at: null });
+  addBlocked(seen, { host, port, why, raw: why === 'not-http', at: null });
 }
 
 function addBlocked(seen: Seen, { host, port, why, raw, at }: Omit<Blocked, 'times'>): void {
-  const key = `${why} ${host}:${String(port)}`;
+  const key = `${why} ${place(host, port)}`;
   const entry = seen.blocked.get(key) ?? { host, port, why, raw, at, times: 0 };
   entry.times++;
   seen.blocked.set(key, entry);
@@ -124,20 +126,25 @@ function ruleBlocks({ reached, blocked }: Seen): string[][] {
 }
 
 /** What another rule would have let through; the rest is no matter of rules. */
-const RULE_WOULD_HELP: readonly Blocked['why'][] = ['rule', 'no-match', 'address-forbidden', 'not-http'];
+const RULE_WOULD_HELP: readonly Blocked['why'][] = ['rule', 'no-match', 'address-forbidden', 'not-http', 'denied-name'];
 
 /** The codes of the log, where they say nothing to a reader. */
 const WHY: Readonly<Partial<Record<Blocked['why'], string>>> = {
   'no-match': 'no rule allows it',
+  'denied-name': 'no rule allows it',
   'address-forbidden': 'a private address that no rule names',
   'secret-out-of-scope': 'a real value to a host outside its scope',
 };
 
 function blockedBlock({ host, port, raw, why, at, times }: Blocked): string[] {
-  const reason = `blocked (${counted(times)}): ${host}:${String(port)}, ${WHY[why] ?? why}${at === null ? '' : ` at ${at}`}`;
+  const reason = `blocked (${counted(times)}): ${place(host, port)}, ${WHY[why] ?? why}${at === null ? '' : ` at ${at}`}`;
   if (!RULE_WOULD_HELP.includes(why)) return [comment(reason)];
-  const lines = rule(true, { host, port: isUsual({ port, raw }) ? undefined : port });
+  const lines = rule(true, { host, port: port === null || isUsual({ port, raw }) ? undefined : port });
   return [comment(`${reason}; to allow it, uncomment:`), ...lines.map(comment)];
+}
+
+function place(host: string, port: number | null): string {
+  return port === null ? host : `${host}:${String(port)}`;
 }
 
 function rule(allow: boolean, { host, port }: { readonly host: string; readonly port?: number | undefined }): string[] {

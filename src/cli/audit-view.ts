@@ -103,8 +103,9 @@ export class AuditView {
   #refusal(event: Refused): readonly string[] {
     const { host, port, why } = event;
     const where = host === null ? '-' : printable(port === null ? host : `${host}:${String(port)}`);
-    const advice = why === 'not-http' && host !== null && port !== null ? this.#once(ruleLines('to allow it, add:', host, port)) : [];
-    return [row([clock(event.time), 'refused', '-', where, REFUSED[why]], this.#options.targetWidth), ...advice.map(indented)];
+    const note = why === 'denied-name' && host === null ? 'further names that no rule allows' : REFUSED[why];
+    const advice = this.#once(refusalAdvice(event));
+    return [row([clock(event.time), 'refused', '-', where, note], this.#options.targetWidth), ...advice.map(indented)];
   }
 
   /** The same three lines below each of a hundred exchanges would hide the exchanges. */
@@ -180,6 +181,7 @@ const BLOCKED: Readonly<Record<ExchangeWhy, string>> = {
   rule: 'by a rule',
   'no-rules': 'by a rule',
   'no-match': 'no rule allows it',
+  'allow-loopback': 'by allow_loopback',
   'address-forbidden': 'the host has a private address, and no rule names the host',
   'host-mismatch': 'CONNECT, TLS and the request name different hosts',
   'secret-out-of-scope': 'a real value was on its way to a host outside its scope',
@@ -195,6 +197,9 @@ const REFUSED: Readonly<Record<RefusedWhy, string>> = {
   'bad-tls': 'the client broke off TLS, or does not trust the certificate of this run',
   'host-mismatch': 'CONNECT and TLS name different hosts',
   timeout: 'the client said nothing',
+  'denied-name': 'no rule allows this host: its name does not exist for the program',
+  'unknown-address': 'an address that stands for no name',
+  'closed-loopback': 'a port of this machine that allow_loopback does not list',
   other: 'for a reason that this version of kz does not know',
 };
 
@@ -223,6 +228,14 @@ function ruleAdvice({ why, rule, host, port }: Exchange, hasRules: boolean): str
 function above(why: ExchangeWhy, rule: Exchange['rule']): string {
   if (rule === null) return '';
   return why === 'rule' ? ' above that rule' : ` above ${rule.at ?? `rule ${String(rule.index + 1)}`}`;
+}
+
+function refusalAdvice({ why, host, port }: Refused): string[] {
+  if (host === null) return [];
+  if (why === 'denied-name') return ruleLines('to allow it, add above what denies it:', host, undefined);
+  if (port === null) return [];
+  if (why === 'closed-loopback') return [`to allow it: [blind.sandbox] allow_loopback = [${String(port)}]`];
+  return why === 'not-http' ? ruleLines('to allow it, add:', host, port) : [];
 }
 
 function failureAdvice({ error }: Exchange): string[] {

@@ -6,5 +6,8 @@ declare const KZ_VERSION: string;
 
 export const VERSION = KZ_VERSION;
 
+/** Where kz's own programs are that run in a sandbox. */
+export const PROGRAMS = __dirname;
+
 /** What a blind child's Node loads first: a bundle of its own, beside ours. */
 export const PRELOAD = join(__dirname, 'preload.cjs');

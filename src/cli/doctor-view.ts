@@ -2,7 +2,16 @@
 import { isatty } from 'node:tty';
 import { formatPlace, type KzError } from '../core/errors.ts';
 import { shortPath } from '../core/home-path.ts';
-import type { CheckFinding, Concern, ConfigFinding, Diagnosis, LeaseFinding, SecretFinding, Surroundings } from '../run/doctor.ts';
+import {
+  lacksSandbox,
+  type CheckFinding,
+  type Concern,
+  type ConfigFinding,
+  type Diagnosis,
+  type LeaseFinding,
+  type SecretFinding,
+  type Surroundings,
+} from '../run/doctor.ts';
 import { FOR_DATABASE } from '../run/database.ts';
 import type { ProviderFinding } from '../run/doctor-providers.ts';
 import type { Runtime } from '../run/doctor-runtimes.ts';
@@ -46,12 +55,14 @@ export function doctorText(diagnosis: Diagnosis & Surroundings, options: ViewOpt
 }
 
 /** A provider that is down counts once, however many secrets it has. */
-function summaryOf({ config, providers, secrets, checks }: Diagnosis): string {
+function summaryOf(diagnosis: Diagnosis & Surroundings): string {
+  const { config, providers, secrets, checks } = diagnosis;
   const failures = [
     ...config.problems,
     ...providers.filter((provider) => provider.state === 'failed' && provider.error !== undefined),
     ...secrets.filter(({ secret, isExplained }) => secret.state === 'failed' && !isExplained),
     ...checks.filter(({ health }) => health.state !== 'accepted' && health.state !== 'not-asked'),
+    ...(lacksSandbox(diagnosis) ? [diagnosis.sandbox] : []),
   ].length;
   if (failures === 0) return 'everything that the config needs works';
   return failures === 1 ? '1 thing does not work' : `${String(failures)} things do not work`;
@@ -149,7 +160,8 @@ function checkRow({ name, request, health }: CheckFinding): Row {
   }
 }
 
-function machineRows({ machine, keychain, sandbox }: Surroundings, { version }: ViewOptions): Row[] {
+function machineRows(diagnosis: Diagnosis & Surroundings, { version }: ViewOptions): Row[] {
+  const { machine, keychain } = diagnosis;
   const { node, platform, arch, kind, kzOnPath, proxy, warnings } = machine;
   const system = `kz ${version}, Node ${node.replace(/^v/, '')}, ${platform} ${arch}${kind === undefined ? '' : `, ${SYSTEMS[kind]}`}`;
   return [
@@ -157,10 +169,29 @@ function machineRows({ machine, keychain, sandbox }: Surroundings, { version }: 
     ...(kzOnPath === undefined ? [] : [row('ok', [`kz on PATH: ${short(kzOnPath)}`])]),
     ...(proxy === undefined ? [] : [row('none', [`proxy of kz’s own environment: ${proxy}`])]),
     row(keychain.backend === 'none' ? 'none' : 'ok', [`keychain: ${keychain.detail}`]),
-    row('none', [`sandbox: ${sandbox.why}`]),
+    sandboxRow(diagnosis),
     ...warnings.map(({ text, hint }) => row('warn', [text], hint === undefined ? [] : [`hint: ${hint}`])),
   ];
 }
+
+function sandboxRow(diagnosis: Diagnosis & Surroundings): Row {
+  const { level, backend, version, why, fix } = diagnosis.sandbox;
+  const below = fix === undefined ? [] : [`hint: ${fix}`];
+  const because = why === undefined ? '' : `: ${why}`;
+  if (level === 'none') {
+    const isNeeded = lacksSandbox(diagnosis);
+    const text = `sandbox: not available${because}`;
+    return row(isNeeded ? 'fail' : 'none', [isNeeded ? `${text}, and the config says "strict"` : text], below);
+  }
+  const name = [backend, version].filter((part) => part !== undefined).join(' ');
+  const text = `sandbox: ${level} (${name}): ${LEVELS[level]}`;
+  return row(level === 'full' && why === undefined ? 'ok' : 'warn', [text], [...(why === undefined ? [] : [why]), ...below]);
+}
+
+const LEVELS = {
+  full: 'own network, every client is led through kz',
+  basic: 'nothing but kz can be reached, by clients that know a proxy',
+} as const;
 
 const SYSTEMS = { container: 'in a container', wsl: 'in WSL' } as const;
 

@@ -31,9 +31,14 @@ function describeInside(issue: ZodIssue, document: unknown, schema: z.core.$ZodT
   const path = issue.path.map((part) => (typeof part === 'number' ? part : String(part)));
   if (issue.code === 'unrecognized_keys')
     return issue.keys.map((key) => unknownKey(key, { path, prefix, known: keysAt(schema, issue.path) }));
-  if (issue.code === 'invalid_union') return [invalidUnion(issue, path)];
   const key = lastName(path);
   const value = valueAt(document, path);
+  if (issue.code === 'invalid_union') {
+    const meant = issue.errors.filter((errors) => !errors.some((error) => isOfAnotherKind(error, value)));
+    const [errors] = meant;
+    if (errors === undefined || meant.length > 1) return [{ path, ...invalidUnion(key, value) }];
+    return errors.flatMap((error) => describeInside({ ...error, path: [...issue.path, ...error.path] }, document, schema, prefix));
+  }
   if (value === undefined)
     return [{ path, message: `${dotted([...prefix, ...path.slice(0, -1)])} has no ${key}`, hint: `add \`${key} = …\`` }];
   return [{ path, ...describeValue(issue, key, value) }];
@@ -70,19 +75,23 @@ const FORMS: Readonly<Record<string, string>> = {
   endpoint: 'an address with its scheme: "https://vpce-1a2b.example.com"',
   url: 'an address with its scheme: "https://kz.internal"',
   recipients: 'public keys of age: "age1…"',
+  sandbox: 'one of "auto", "strict", "off"; or a table: [blind.sandbox]',
 };
 
 function typeHint(key: string, value: unknown, expected: string): string | undefined {
   if (key === 'connections' && expected === 'array') return 'write [[blind.connections]], with two brackets';
-  if (expected === 'array' && typeof value === 'string' && value.length <= LONGEST_QUOTE && !looksLikeSecretValue(value))
-    return `${key} = [${JSON.stringify(value)}]`;
+  if (expected === 'array' && typeof value === 'number') return `${key} = [${String(value)}]`;
+  if (typeof value !== 'string' || value.length > LONGEST_QUOTE || looksLikeSecretValue(value)) return undefined;
+  if (expected === 'array') return `${key} = [${JSON.stringify(value)}]`;
+  if (expected === 'number' && /^\d+$/.test(value)) return `without quotes: ${value}`;
   return undefined;
 }
 
-/** The key and what the user wrote, unless that is a secret in the wrong place: a private key among the recipients, say. */
+/** The key and what the user wrote, unless that is or may hold a secret in the wrong place: a private key among the recipients, say. */
 function named(key: string, value: unknown): string {
   const written = JSON.stringify(value);
-  const quotable = written.length <= LONGEST_QUOTE && !(typeof value === 'string' && looksLikeSecretValue(value));
+  const quotable =
+    written.length <= LONGEST_QUOTE && typeof value !== 'object' && !(typeof value === 'string' && looksLikeSecretValue(value));
   return quotable ? `${key} ${written}` : key;
 }
 
@@ -95,10 +104,14 @@ function invalidChoice(key: string, value: unknown, choices: readonly string[]):
   };
 }
 
-function invalidUnion(issue: z.core.$ZodIssueInvalidUnion, path: readonly (string | number)[]): Issue {
-  const key = lastName(path);
-  if (key === 'keys') return { path, message: 'keys is neither a list of keys nor a table of variable name → key' };
-  return { path, message: issue.message === '' ? `${key} does not have the right form` : `${key}: ${issue.message}` };
+function invalidUnion(key: string, value: unknown): { message: string; hint?: string | undefined } {
+  if (key === 'keys') return { message: 'keys is neither a list of keys nor a table of variable name → key' };
+  return { message: `${named(key, value)} does not have the right form`, hint: FORMS[key] };
+}
+
+/** Where a word or a table may stand, what was written says which of them was meant, and only that one's problems are worth reading. */
+function isOfAnotherKind({ code, path }: ZodIssue, value: unknown): boolean {
+  return path.length === 0 && (code === 'invalid_type' || (code === 'invalid_value' && typeof value !== 'string'));
 }
 
 interface Whereabouts {
@@ -123,6 +136,7 @@ function keysAt(schema: z.core.$ZodType, path: readonly PropertyKey[]): string[]
   const def = (schema as z.core.$ZodTypes)._zod.def;
   if (def.type === 'optional') return keysAt(def.innerType, path);
   if (def.type === 'lazy') return keysAt(def.getter(), path);
+  if (def.type === 'union') return def.options.flatMap((option) => keysAt(option, path));
   const [part, ...rest] = path;
   if (def.type === 'object') {
     if (part === undefined) return Object.keys(def.shape);

@@ -13,6 +13,7 @@ import { FILE_KEYS } from './file-keys.ts';
 import type { Issue } from './issues.ts';
 import { isPlainTable } from './plain.ts';
 import { canonicalProvider, type ProviderName } from './provider-names.ts';
+import { mergeSandbox, sandboxLayer, type SandboxLayer } from './sandbox-layers.ts';
 import type { BlindEntry, DocumentEntry, environmentSchema, fileSchema, ProviderOptions, SecretEntry } from './schema.ts';
 import { nameProblem } from './variable-name.ts';
 
@@ -47,6 +48,8 @@ export interface Config {
   readonly blind: BlindEntry | undefined;
   /** Where `blind.connections` is written; a rule is at this path and its number. */
   readonly blindOrigin: Origin | undefined;
+  /** What `blind.sandbox` was made of, weakest first: the files that say something of it. */
+  readonly sandboxLayers: readonly SandboxLayer[];
 }
 
 export interface LoadOptions extends FindOptions {
@@ -241,7 +244,7 @@ export function declarationFor(config: Config, name: string, origin: Origin): De
   return config.secrets.get(name) ?? config.documents.find((document) => document.origin === origin);
 }
 
-type Layered = Pick<Config, 'secrets' | 'documents' | 'providers' | 'blind' | 'blindOrigin'>;
+type Layered = Pick<Config, 'secrets' | 'documents' | 'providers' | 'blind' | 'blindOrigin' | 'sandboxLayers'>;
 
 /** Later files win, and within a file the environment's table wins over `[secrets]`; an entry is replaced whole, never merged. */
 function layered(files: readonly ParsedFile[], environment: string | undefined, env: FindOptions['env']): Layered {
@@ -250,17 +253,21 @@ function layered(files: readonly ParsedFile[], environment: string | undefined, 
   let providers: ProviderOptions = {};
   let blind: BlindEntry | undefined;
   let blindOrigin: Origin | undefined;
+  const sandboxLayers: SandboxLayer[] = [];
   for (const { source, base, environments } of files) {
     addTable(base, { file: source, path: [] });
     const table = environment === undefined ? undefined : environments.get(environment);
     if (environment !== undefined && table !== undefined) addTable(table, { file: source, path: [environment] });
-    if (base.providers !== undefined)
-      providers = mergeProviders(providers, base.providers, (path) => absolutePath(path, dirname(source.path), env));
-    if (base.blind !== undefined)
-      blind = { ...blind, ...absoluteBlind(base.blind, (path) => absolutePath(path, dirname(source.path), env)) };
+    const absolute = (path: string): string => absolutePath(path, dirname(source.path), env);
+    if (base.providers !== undefined) providers = mergeProviders(providers, base.providers, absolute);
+    if (base.blind !== undefined) blind = { ...blind, ...absoluteBlind(base.blind, absolute) };
     if (base.blind?.connections !== undefined) blindOrigin = { file: source, path: ['blind', 'connections'] };
+    if (base.blind?.sandbox !== undefined)
+      sandboxLayers.push(sandboxLayer(base.blind.sandbox, { file: source, path: ['blind', 'sandbox'] }, absolute));
   }
-  return { secrets, documents, providers, blind, blindOrigin };
+  const sandbox = mergeSandbox(sandboxLayers);
+  if (sandbox !== undefined) blind = { ...blind, sandbox };
+  return { secrets, documents, providers, blind, blindOrigin, sandboxLayers };
 
   function addTable(table: ParsedTable, { file, path }: Origin): void {
     for (const [name, entry] of Object.entries(table.secrets ?? {})) {

@@ -85,8 +85,16 @@ export const DESCRIPTIONS = {
     scope: 'strict: a secret without hosts, for which none can be inferred, is an error (default: infer)',
     keep_env: 'variables that a blind program keeps although they look like credentials',
     clean_env: 'true: start the program from a short list of variables',
+    sandbox: 'what else a blind program is kept from: auto (where this machine can), strict (or it does not start), off',
     connections:
       'rules for outgoing connections: the first match wins, and what matches none is denied; without rules everything is allowed',
+  },
+  sandbox: {
+    mode: 'auto: isolate where this machine can, and say so where it cannot; strict: isolate or do not start; off (default: auto)',
+    read: 'files and folders that the program may read although they are hidden',
+    write: 'files and folders that the program may change, beside the project and package caches',
+    hide: 'files and folders that the program may not see, beside those that hold credentials',
+    allow_loopback: 'ports of this machine’s 127.0.0.1 that the program may connect to',
   },
   connection: {
     allow: 'true lets the connection through',

@@ -141,11 +141,21 @@ function blind() {
     methods: z.optional(z.array(anyText.check(z.regex(/^[A-Z]+$/)))),
     path: z.optional(anyText.check(z.regex(/^\//))),
   });
+  const sandboxMode = z.enum(['auto', 'strict', 'off']);
+  // `[blind] sandbox = "strict"`, or a table when there is more to say.
+  const sandbox = z.strictObject({
+    mode: z.optional(sandboxMode),
+    read: optionalTexts,
+    write: optionalTexts,
+    hide: optionalTexts,
+    allow_loopback: z.optional(z.array(z.int().check(z.gte(1), z.lte(65_535)))),
+  });
   return z.strictObject({
     upstream_ca: optionalText,
     scope: z.optional(z.enum(['strict', 'infer'])),
     keep_env: optionalTexts,
     clean_env: optionalFlag,
+    sandbox: z.optional(z.union([sandboxMode, sandbox])),
     connections: z.optional(z.array(connection)),
   });
 }

@@ -26,6 +26,7 @@ const EXIT_STATUS = {
   'lease-ended': 1,
   'write-failed': 1,
   'no-terminal': 1,
+  'sandbox-unavailable': 1,
   cancelled: 130,
   several: 1,
   internal: 1,

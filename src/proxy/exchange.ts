@@ -42,7 +42,12 @@ export interface Request {
   readonly method: string;
   /** Path and query as the child wrote them. */
   readonly path: string;
+  /** What allows it when that is no rule: then none is asked. */
+  readonly grant?: 'allow-loopback';
 }
+
+/** Of no rule. */
+const GRANTED: Decision = { allow: true, rule: undefined, why: 'no-rules' };
 
 let count = 0;
 
@@ -67,10 +72,8 @@ export class Exchange {
     this.request = request;
     this.swap = swap;
     const { host, port } = request.target;
-    this.decision = decide(
-      { host, port, ...(request.protocol === 'raw' ? {} : { method: request.method, path: pathOf(request) }) },
-      session.rules,
-    );
+    const contents = request.protocol === 'raw' ? {} : { method: request.method, path: pathOf(request) };
+    this.decision = request.grant === undefined ? decide({ host, port, ...contents }, session.rules) : GRANTED;
     this.target = { ...request.target, namedByRule: this.decision.rule?.namesHost === true };
   }
 
@@ -95,7 +98,7 @@ export class Exchange {
       status,
       decision: end.why === undefined ? 'allowed' : 'blocked',
       rule: decision.rule === undefined ? null : { index: decision.rule.index, at: session.ruleAt(decision.rule.index) },
-      why: end.why ?? decision.why,
+      why: end.why ?? request.grant ?? decision.why,
       // What was blocked was not sent.
       swapped: end.why === undefined ? notes.swapped.map(({ name, where }) => ({ name, where })) : [],
       left: notes.left.map((left): LeftToken => ({ ...pick(left), allow: this.#wouldAllow(left) })),

@@ -1,17 +1,24 @@
-// Bytes that are not HTTP, for a host and port that a rule names: carried as they are. No token is swapped in them, and a value that comes back
+// Bytes that kz does not read, for a host and port that a rule names, or a port of this machine: carried as they are. No token is swapped in them, and a value that comes back
 // is overwritten at its own length, since nothing is known of their framing; one that comes in two chunks is not found.
-import type { Duplex } from 'node:stream';
+import type { Socket } from 'node:net';
 import { Swap } from '../mask/swap.ts';
 import { note, pump, rewritten } from './body.ts';
 import { DialError } from './dial.ts';
 import { Exchange, type Session, type Target } from './exchange.ts';
 import { refusalOf } from './failure.ts';
 
-export async function relay(session: Session, socket: Duplex, target: Target): Promise<void> {
+/** For what `allow_loopback` allows, where no rule is asked. */
+export interface Granted {
+  readonly grant: 'allow-loopback';
+  readonly open: () => Promise<Socket>;
+}
+
+export async function relay(session: Session, socket: Socket, target: Target, granted?: Granted): Promise<void> {
   const swap = new Swap(session.table, target.host, target.port, false);
-  const exchange = new Exchange(session, { protocol: 'raw', target, method: '', path: '' }, swap);
+  const request = { protocol: 'raw', target, method: '', path: '', ...(granted === undefined ? {} : { grant: granted.grant }) } as const;
+  const exchange = new Exchange(session, request, swap);
   try {
-    const upstream = await session.upstream.connect(exchange.target);
+    const upstream = await (granted === undefined ? session.upstream.connect(exchange.target) : granted.open());
     const { remasker } = session;
     const found = new Set<string>();
     const remask = {
@@ -35,7 +42,8 @@ export async function relay(session: Session, socket: Duplex, target: Target): P
     note(exchange, remask);
     exchange.finish(null);
   } catch (error) {
-    socket.destroy();
+    // Not an end in order, which would be an answer of no bytes.
+    if (!socket.destroyed) socket.resetAndDestroy();
     const { end } = refusalOf(error, exchange);
     exchange.finish(null, error instanceof DialError ? end : { error: 'reset' });
   }

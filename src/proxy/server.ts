@@ -1,10 +1,10 @@
-// The proxy that a blind child talks to: listens on loopback, asks every connection for the run's credential, and takes CONNECT and plain
-// requests from there. What a tunnel carries is found out in tunnel.ts.
+// The proxy that a blind child talks to: listens on loopback or is handed connections by doors.ts, asks for the run's credential, and takes
+// CONNECT and plain requests from there. What a tunnel carries is found out in tunnel.ts.
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { parseAuthority } from '../core/host-name.ts';
+import { parseAuthority, type HostPort } from '../core/host-name.ts';
 import type { RefusedWhy } from '../audit/event.ts';
 import type { Session, Target } from './exchange.ts';
 import { answer } from './respond-http1.ts';
@@ -43,6 +43,17 @@ export class ProxyServer {
     return proxy;
   }
 
+  /**
+   * Listens nowhere and has no port: `accept` and `tunnel` give it connections, of which the caller knows that they are the run's own. Such a
+   * client need not send the credential; one that sends another is refused all the same.
+   */
+  static behind(session: Session, { credential }: Pick<ProxyOptions, 'credential'>): ProxyServer {
+    const proxy = new ProxyServer(session, { credential, isOurs: () => Promise.resolve(true) });
+    // Starts Node's watch over slow heads, which nothing else does.
+    proxy.#outer.emit('listening');
+    return proxy;
+  }
+
   private constructor(session: Session, { credential, isOurs }: ProxyOptions) {
     this.#session = session;
     this.#isOurs = isOurs;
@@ -53,8 +64,7 @@ export class ProxyServer {
     this.#outer.maxHeadersCount = 0;
     allowManyHeaders(this.#outer);
     this.#outer.on('connection', (socket: Socket) => {
-      this.#sockets.add(socket);
-      socket.once('close', () => this.#sockets.delete(socket));
+      this.#follow(socket);
     });
     this.#outer.on('connect', (request: IncomingMessage, _socket: Duplex, head: Buffer) => {
       // A connection that breaks has nobody left to tell.
@@ -80,6 +90,18 @@ export class ProxyServer {
     return (this.#outer.address() as AddressInfo).port;
   }
 
+  /** A connection of a client that knows of the proxy. */
+  accept(socket: Socket): void {
+    this.#outer.emit('connection', socket);
+  }
+
+  /** A connection of a client that knows of none, and dialled what it takes for `authority`: as if it were inside of CONNECT. */
+  tunnel(socket: Socket, authority: HostPort): void {
+    this.#follow(socket);
+    socket.on('error', () => undefined);
+    openTunnel(this.#session, this.#inner, { socket, head: Buffer.alloc(0), authority }).catch(() => socket.destroy());
+  }
+
   /** Ends every connection. */
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => {
@@ -90,6 +112,11 @@ export class ProxyServer {
     for (const socket of this.#sockets) socket.destroy();
     this.#inner.close();
     await closed;
+  }
+
+  #follow(socket: Socket): void {
+    this.#sockets.add(socket);
+    socket.once('close', () => this.#sockets.delete(socket));
   }
 
   async #connect(request: IncomingMessage, head: Buffer): Promise<void> {

@@ -1,4 +1,4 @@
-// What is inside a CONNECT tunnel: TLS, HTTP in the clear, or something else, told by its first bytes.
+// What is inside a CONNECT tunnel, or a connection that a door of the sandbox took: TLS, HTTP in the clear, or something else, told by its first bytes.
 import { TLSSocket } from 'node:tls';
 import type { Socket } from 'node:net';
 import { canonicalHost, type HostPort } from '../core/host-name.ts';
@@ -11,8 +11,9 @@ import { relay } from './relay.ts';
 
 export interface Tunnel {
   readonly socket: Socket;
-  /** What came behind the CONNECT request. */
+  /** What came behind the CONNECT request, and was read with it. */
   readonly head: Buffer;
+  /** What CONNECT named, or the name that the dialled address stands for. TLS and every request must agree with it. */
   readonly authority: HostPort;
 }
 

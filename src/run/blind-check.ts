@@ -12,6 +12,7 @@ import { upstreamAuthorities } from '../proxy/roots.ts';
 import { placesOfRules, rulesOf } from './blind-rules.ts';
 import { databaseKey, FOR_DATABASE } from './database.ts';
 import { idleRotations } from './idle-rotation.ts';
+import { sandboxWarnings } from './sandbox-check.ts';
 
 export interface BlindCheck {
   /** The config says something about blind mode. */
@@ -46,6 +47,7 @@ export async function checkBlind(config: Config): Promise<BlindCheck> {
       ...ruleWarnings(rules ?? [], places),
       ...secretWarnings(config, { isUsed, rules: rules ?? [], places, locate }),
       ...idleRotations(config, isUsed, locate),
+      ...sandboxWarnings(config, locate),
     ],
     scopes: knownScopes(config),
   };

@@ -13,6 +13,8 @@ import type { Access } from '../providers/resolve.ts';
 import type { Resolution } from '../providers/secrets.ts';
 import { Authority } from '../proxy/authority.ts';
 import type { Session } from '../proxy/exchange.ts';
+import { openDoors, type Received } from '../proxy/doors.ts';
+import type { Reach } from '../proxy/names.ts';
 import { peerBelongsTo } from '../proxy/peer-process.ts';
 import { trustedRoots, upstreamAuthorities } from '../proxy/roots.ts';
 import { ProxyServer } from '../proxy/server.ts';
@@ -42,6 +44,8 @@ export interface BlindOptions {
   readonly preload: string;
   readonly clean: boolean;
   readonly keep: readonly string[];
+  /** The doors through which a sandboxed program comes; undefined when it comes over the machine's loopback. */
+  readonly enclosed?: Enclosed | undefined;
   /** Something to tell the user while the program runs. */
   readonly tell: (notice: Notice) => void;
 }
@@ -49,8 +53,20 @@ export interface BlindOptions {
 /** Reading the roots blocks for 20 ms. */
 const PREPARE_AFTER_MS = 100;
 
+/** A network of the program's own, as the proxy sees it. */
+export interface Enclosed {
+  /** Where the proxy listens in there. */
+  readonly proxyPort: number;
+  readonly reach: Reach;
+  readonly doors: Promise<Received>;
+}
+
 export interface BlindRun {
   readonly environment: ChildEnvironment;
+  /** The run's own, which the program may read. */
+  readonly folder: string;
+  /** Of the proxy, as the program sees it. */
+  readonly proxyPort: number;
   /** The log's id, for `kz audit --run`. */
   readonly id: string;
   /** `status` is how the program ended, for the log: `exit 0`. */
@@ -95,7 +111,7 @@ export async function openBlindRun(config: Config, resolution: Resolution, optio
       configFile: config.files.at(-1)?.path ?? '.keyzero.toml',
       spoolFolder: folder,
     };
-    const proxyUrl = await listen(session, opened);
+    const { proxyUrl, proxyPort } = await listen(session, opened, options.enclosed);
     const { authority } = session;
     const parent = mayBeAddedTo(options.env, inheritance(config, resolution, { guard, ...options }));
     const trust = { folder, authority, roots: roots.certificates, proxyUrl, parent, preload: options.preload };
@@ -109,7 +125,7 @@ export async function openBlindRun(config: Config, resolution: Resolution, optio
       clearTimeout(later);
     });
     keepAlive(config, resolution, { live, log, opened, ...options });
-    return { environment, id: log.run, close: (status) => opened.close(status) };
+    return { environment, folder, proxyPort, id: log.run, close: (status) => opened.close(status) };
   } catch (error) {
     await opened.close('not started');
     throw error;
@@ -161,12 +177,45 @@ class Opened {
   }
 }
 
-/** The address with the run's credential. */
-async function listen(session: Session, opened: Opened): Promise<string> {
+interface Listening {
+  /** With the run's credential. */
+  readonly proxyUrl: string;
+  readonly proxyPort: number;
+}
+
+async function listen(session: Session, opened: Opened, enclosed: Enclosed | undefined): Promise<Listening> {
   const credential = randomBytes(24).toString('base64url');
+  const proxyPort =
+    enclosed === undefined ? await listenOnLoopback(session, opened, credential) : behind(enclosed, { session, opened, credential });
+  return { proxyPort, proxyUrl: `http://kz:${credential}@127.0.0.1:${String(proxyPort)}` };
+}
+
+async function listenOnLoopback(session: Session, opened: Opened, credential: string): Promise<number> {
   const proxy = await ProxyServer.listen(session, { credential, isOurs: (connection) => peerBelongsTo(connection, ownDescendants) });
   opened.add(() => proxy.close());
-  return `http://kz:${credential}@127.0.0.1:${String(proxy.port)}`;
+  return proxy.port;
+}
+
+function behind({ proxyPort, reach, doors }: Enclosed, { session, opened, credential }: Entering): number {
+  const proxy = ProxyServer.behind(session, { credential });
+  opened.add(() => proxy.close());
+  doors.then(
+    (received) => {
+      const open = openDoors(session, proxy, received, { reach });
+      opened.add(() => {
+        open.close();
+      });
+    },
+    // Whoever starts the program hears of it.
+    () => undefined,
+  );
+  return proxyPort;
+}
+
+interface Entering {
+  readonly session: Session;
+  readonly opened: Opened;
+  readonly credential: string;
 }
 
 interface Given extends Wishes, Pick<BlindOptions, 'env'> {

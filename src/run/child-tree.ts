@@ -17,6 +17,8 @@ export interface TreeOptions {
   readonly graceMs: number;
   /** What does not inherit kz's descriptors. */
   readonly output?: Connection | undefined;
+  /** The process that a signal for the child is meant for, where the child only waits for it and takes no signal itself. */
+  readonly program?: (() => number | undefined) | undefined;
 }
 
 /** Who sends one of these wants an end, also of a kz whose child has ended. */
@@ -144,7 +146,12 @@ export class ChildTree {
 
   #signalChild(signal: NodeJS.Signals): void {
     const { pid } = this.#child;
-    send(this.#options.ownGroup ? -pid : pid, signal);
+    send(this.#options.ownGroup ? -pid : this.#program(signal), signal);
+  }
+
+  #program(signal: NodeJS.Signals): number {
+    const { program } = this.#options;
+    return (signal === 'SIGKILL' ? undefined : program?.()) ?? this.#child.pid;
   }
 
   /** The group at once, so that nobody can fork away; where it is kz's too, the child and everybody below it. */

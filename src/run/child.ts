@@ -1,7 +1,7 @@
 // One child process: spawn, forward signals, report how it ended. kz reads nothing from the child's stdin and writes nothing of its own to
 // the child's stdout: the child inherits the descriptors themselves, or pipes whose output passes filters.
 import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
-import { statSync, type Stats } from 'node:fs';
+import { accessSync, constants, statSync, type Stats } from 'node:fs';
 import { join } from 'node:path';
 import { KzError, systemCode } from '../core/errors.ts';
 import { ChildTree, hasControllingTerminal, type ChildEnd, type StartedChild } from './child-tree.ts';
@@ -37,14 +37,22 @@ export interface Launch {
  * and what a filter throws.
  */
 export async function runChild(command: Command, options: ChildOptions): Promise<ChildEnd> {
-  const tree = await startChild(await prepareLaunch(command, options), options.env);
-  options.signals.deliverTo((signal) => {
+  return runLaunch(await prepareLaunch(command, options), options);
+}
+
+/** As `runChild`. */
+export async function runLaunch(launch: Launch, { env, signals }: Pick<ChildOptions, 'env' | 'signals'>): Promise<ChildEnd> {
+  const tree = await startChild(launch, env);
+  signals.deliverTo((signal) => {
     tree.deliver(signal);
   });
   return tree.ended();
 }
 
-export async function prepareLaunch(command: Command, { descriptors, graceMs, output }: ChildOptions): Promise<Launch> {
+export async function prepareLaunch(
+  command: Command,
+  { descriptors, graceMs, output }: Omit<ChildOptions, 'env' | 'signals'>,
+): Promise<Launch> {
   return { command, descriptors, graceMs, ownGroup: !hasControllingTerminal(), output: await openOutput(output) };
 }
 
@@ -98,6 +106,26 @@ function isStarted(child: ChildProcess): child is StartedChild {
   return child.pid !== undefined;
 }
 
+/** What starting it would throw, where that can be told from the file: for a program that something else starts. */
+export function refuseMissing(program: string, path: string | undefined): void {
+  const found = placesOf(program, path).filter((place) => look(place)?.isFile());
+  if (found.length === 0 && look(program)?.isDirectory() !== true) throw notFound(program, path, undefined);
+  if (!found.some(isExecutable)) throw notExecutable(program, undefined);
+}
+
+function placesOf(program: string, path: string | undefined): string[] {
+  return program.includes('/') ? [program] : (path ?? '').split(':').map((folder) => join(folder, program));
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 function startError(program: string, error: unknown, path: string | undefined): KzError {
   switch (systemCode(error)) {
     case 'ENOENT':
@@ -124,8 +152,7 @@ function notExecutable(program: string, cause: unknown): KzError {
 
 /** A script whose interpreter is missing gives the same error as a program that is missing. */
 function notFound(program: string, path: string | undefined, cause: unknown): KzError {
-  const places = program.includes('/') ? [program] : (path ?? '').split(':').map((folder) => join(folder, program));
-  const script = places.find((place) => look(place)?.isFile());
+  const script = placesOf(program, path).find((place) => look(place)?.isFile());
   if (script !== undefined) {
     return new KzError('command-not-executable', `${script} names an interpreter that is not there`, {
       hint: 'look at its first line (#!)',

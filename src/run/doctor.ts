@@ -2,6 +2,7 @@
 // runtimes, and with `live` whether credentials still work. Collects and never throws; reads values and tells none.
 import { setMaxListeners } from 'node:events';
 import type { Config } from '../config/load.ts';
+import { sandboxSettings } from '../config/sandbox-settings.ts';
 import type { FoundFile } from '../config/find.ts';
 import { KzError } from '../core/errors.ts';
 import { Remasker } from '../mask/remask.ts';
@@ -11,6 +12,7 @@ import type { Lease } from '../providers/provider.ts';
 import type { Access } from '../providers/resolve.ts';
 import { resolveSecrets, type Resolved } from '../providers/secrets.ts';
 import { wide } from '../providers/wide.ts';
+import { probeSandbox, sandboxTools, type SandboxAvailability, type SandboxTools } from '../sandbox/availability.ts';
 import { checkBlind } from './blind-check.ts';
 import { rulesOf } from './blind-rules.ts';
 import { blindSecrets } from './blind-secrets.ts';
@@ -35,6 +37,8 @@ export interface DoctorOptions {
   readonly program: string;
   /** Send the requests of `check`. */
   readonly live: boolean;
+  /** Default: those of this machine. */
+  readonly tools?: SandboxTools;
 }
 
 export interface Diagnosis {
@@ -49,7 +53,7 @@ export interface Surroundings {
   readonly keychain: KeychainFacts;
   readonly machine: Machine;
   readonly runtimes: readonly Runtime[];
-  readonly sandbox: { readonly available: false; readonly why: string };
+  readonly sandbox: SandboxAvailability;
 }
 
 export interface ConfigFinding {
@@ -97,10 +101,14 @@ export type NotAsked =
   | { readonly state: 'not-asked'; readonly why: 'not-allowed'; readonly error: KzError };
 
 /** What has nothing to do with any config. Before `diagnose`: starting a dozen programs would be in what the providers seem to take. */
-export async function lookAround({ env, program }: DoctorOptions, signal: AbortSignal): Promise<Surroundings> {
+export async function lookAround({ env, program, tools = sandboxTools() }: DoctorOptions, signal: AbortSignal): Promise<Surroundings> {
   setMaxListeners(0, signal);
-  const [machine, runtimes] = await Promise.all([lookAtMachine(env, program), findRuntimes({ env }, signal)]);
-  return { machine, runtimes, keychain: keychainFacts(), sandbox: NO_SANDBOX };
+  const [machine, runtimes, sandbox] = await Promise.all([
+    lookAtMachine(env, program),
+    findRuntimes({ env }, signal),
+    probeSandbox(tools, {}, signal),
+  ]);
+  return { machine, runtimes, keychain: keychainFacts(), sandbox };
 }
 
 /** When the signal aborts, what was not known by then has an error that says so. */
@@ -114,8 +122,10 @@ export async function diagnose(subject: Subject, options: DoctorOptions, signal:
 }
 
 /** Does everything work that the config needs? Warnings have no say. */
-export function isHealthy({ config, providers, secrets, checks }: Diagnosis): boolean {
+export function isHealthy(diagnosis: Diagnosis & Pick<Surroundings, 'sandbox'>): boolean {
+  const { config, providers, secrets, checks } = diagnosis;
   return (
+    !lacksSandbox(diagnosis) &&
     config.problems.length === 0 &&
     providers.every(({ state }) => state !== 'failed') &&
     secrets.every(({ secret }) => secret.state !== 'failed') &&
@@ -123,7 +133,10 @@ export function isHealthy({ config, providers, secrets, checks }: Diagnosis): bo
   );
 }
 
-const NO_SANDBOX = { available: false, why: 'not available in this version' } as const;
+/** The config insists on a sandbox, and there is none. */
+export function lacksSandbox({ config: { config }, sandbox }: Pick<Diagnosis, 'config'> & Pick<Surroundings, 'sandbox'>): boolean {
+  return sandbox.level === 'none' && sandboxSettings(config?.blind).mode === 'strict';
+}
 
 type Asked = Omit<Diagnosis, 'config'>;
 

@@ -85,7 +85,7 @@ export class Connection {
   }
 
   /** The child has its ends of the pipes. */
-  begin(child: ChildProcess): void {
+  begin(child: Pick<ChildProcess, 'stdout' | 'stderr'>): void {
     const carried = this.#routes.map(({ descriptors, outlet }, index) => {
       const flow = new Flow(this.#source(child, descriptors, index));
       this.#flows.push(flow);
@@ -136,7 +136,7 @@ export class Connection {
     await Promise.all(this.#routes.map(({ outlet }) => outlet.end()));
   }
 
-  #source(child: ChildProcess, [descriptor]: readonly Descriptor[], index: number): Readable {
+  #source(child: Pick<ChildProcess, 'stdout' | 'stderr'>, [descriptor]: readonly Descriptor[], index: number): Readable {
     const pipe = this.#pipes[index];
     if (pipe !== undefined) {
       closeSync(pipe.writer);

@@ -120,6 +120,19 @@ describe('what did not happen', () => {
     expect(text).toContain('# host = "db.example"\n# port = 443\n');
   });
 
+  it('is there as comments only: a name that was looked up in the sandbox and denied', () => {
+    const refused = { type: 'refused', time: 'now', why: 'denied-name', host: 'evil.example', port: null } as const;
+    const text = suggestConfig([refused, { ...refused, why: 'unknown-address' }, { ...refused, host: null }]) ?? '';
+    expect(parse(text)).toEqual({ blind: { connections: [DENY_ALL] } });
+    expect(text).toContain('# blocked (once): evil.example, no rule allows it; to allow it, uncomment:\n');
+    expect(text).not.toContain('port');
+  });
+
+  it('has no rule: a port of this machine that allow_loopback allows', () => {
+    const text = suggested({ protocol: 'raw', host: '127.0.0.1', port: 5432, why: 'allow-loopback', rule: null, swapped: [] });
+    expect(parse(text)).toEqual({ blind: { connections: [DENY_ALL] } });
+  });
+
   it('makes no suggestion when it is everything', () => {
     expect(suggestConfig([])).toBeUndefined();
   });

@@ -1,6 +1,6 @@
 // What `kz audit` advises below an exchange.
 import { describe, expect, it } from 'vitest';
-import type { Exchange } from '../../src/audit/event.ts';
+import type { Exchange, Refused } from '../../src/audit/event.ts';
 import { AuditView } from '../../src/cli/audit-view.ts';
 import { BLOCKED, exchange, STARTED } from '../audit/samples.ts';
 
@@ -46,4 +46,33 @@ it('a token that is not swapped says whether plain http is the reason', () => {
     'A not swapped in header authorization: the host is outside its scope for plain http://; to allow it: hosts = ["a.example:80"]',
   ]);
   expect(advice({ left })[0]).toContain(': the host is outside its scope; ');
+});
+
+describe('a refused connection of the sandbox', () => {
+  const lines = (facts: Pick<Refused, 'why' | 'host' | 'port'>): string[] =>
+    new AuditView({ targetWidth: 0, onlyBlocked: false })
+      .lines({ type: 'refused', time: 'now', ...facts })
+      .map((line) => line.trim().replace(/^-\s+refused\s+-\s+/, ''));
+
+  it('for its name comes with the rule that would allow it', () => {
+    expect(lines({ why: 'denied-name', host: 'evil.example', port: null })).toEqual([
+      'evil.example  no rule allows this host: its name does not exist for the program',
+      'to allow it, add above what denies it:',
+      ...RULE,
+    ]);
+    expect(lines({ why: 'denied-name', host: null, port: null })).toEqual(['-  further names that no rule allows']);
+  });
+
+  it('for its port of this machine comes with the line that would allow it', () => {
+    expect(lines({ why: 'closed-loopback', host: '127.0.0.1', port: 5432 })).toEqual([
+      '127.0.0.1:5432  a port of this machine that allow_loopback does not list',
+      'to allow it: [blind.sandbox] allow_loopback = [5432]',
+    ]);
+  });
+
+  it('for an address of no name has nothing to advise', () => {
+    expect(lines({ why: 'unknown-address', host: '198.18.9.9', port: 443 })).toEqual([
+      '198.18.9.9:443  an address that stands for no name',
+    ]);
+  });
 });

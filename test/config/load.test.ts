@@ -115,6 +115,12 @@ upstream_ca = "certs/internal-ca.pem"
 scope = "strict"
 keep_env = ["A_TOKEN"]
 clean_env = true
+[blind.sandbox]
+mode = "auto"
+read = ["~/data"]
+write = ["/var/cache/app"]
+hide = ["notes"]
+allow_loopback = [1, 65535]
 [[blind.connections]]
 allow = true
 host = "re:api-[0-9]+\\\\.example\\\\.com"
@@ -193,6 +199,14 @@ describe('what is wrong', () => {
       'an unknown connection key',
       '[secrets]\n[[blind.connections]]\nallow = true\nhost = "*"\nprot = 1',
       ['.keyzero.toml:5:1 unknown key "prot" in blind.connections.0 (did you mean "port"?)'],
+    ],
+    [
+      'a wrong key of a document, and what is neither list nor table',
+      '[secrets]\n[[secrets_from]]\nprovider = "env"\nref = "a"\nkeys = { A = 1 }\n[[secrets_from]]\nprovider = "env"\nref = "a"\nkeys = "A"',
+      [
+        '.keyzero.toml:5:10 A is a number, not a string',
+        '.keyzero.toml:9:1 keys is neither a list of keys nor a table of variable name → key',
+      ],
     ],
     [
       'an unknown provider section',

@@ -9,6 +9,7 @@ interface Node {
   readonly properties?: Readonly<Record<string, Node>>;
   readonly additionalProperties?: Node | false;
   readonly items?: Node;
+  readonly anyOf?: readonly Node[];
   readonly description?: string;
 }
 
@@ -20,7 +21,8 @@ function keys(node: Node | undefined, prefix = ''): [string, Node][] {
     ...keys(child, `${prefix}${key}.`),
   ]);
   const entries = typeof node.additionalProperties === 'object' ? keys(node.additionalProperties, `${prefix}*.`) : [];
-  return [...own, ...entries, ...keys(node.items, `${prefix}[].`)];
+  const choices = (node.anyOf ?? []).flatMap((choice) => keys(choice, prefix));
+  return [...own, ...entries, ...choices, ...keys(node.items, `${prefix}[].`)];
 }
 
 /** Keys whose table says everything. */

@@ -21,6 +21,7 @@ import { compileRules, type RuleEntry } from '../../src/policy/rule.ts';
 import { Authority } from '../../src/proxy/authority.ts';
 import type { DialOptions } from '../../src/proxy/dial.ts';
 import { ProxyServer, type ProxyOptions } from '../../src/proxy/server.ts';
+import type { Session } from '../../src/proxy/exchange.ts';
 import { Upstream } from '../../src/proxy/upstream.ts';
 
 export interface LabSecret {
@@ -84,6 +85,7 @@ export class Lab {
   #plain = http.createServer();
   #upstream: Upstream | undefined;
   #proxy: ProxyServer | undefined;
+  #session: Session | undefined;
 
   static async start(options: LabOptions = {}): Promise<Lab> {
     const lab = new Lab();
@@ -102,6 +104,12 @@ export class Lab {
     return this.#tokens.get(name) ?? '';
   }
 
+  /** For whoever builds another proxy upon it. */
+  get session(): Session {
+    if (this.#session === undefined) throw new Error('no session was started');
+    return this.#session;
+  }
+
   get port(): number {
     return this.#proxy?.port ?? 0;
   }
@@ -113,6 +121,11 @@ export class Lab {
   /** Where the upstreams listen, for a dialler of one's own. */
   get upstreamPort(): number {
     return portOf(this.#secure);
+  }
+
+  /** The same, for what is not TLS. */
+  get plainPort(): number {
+    return portOf(this.#plain);
   }
 
   get exchanges(): Exchange[] {
@@ -261,23 +274,22 @@ export class Lab {
       ...options.dial,
     });
     this.#upstream = upstream;
-    this.#proxy = await ProxyServer.listen(
-      {
-        rules,
-        table: new TokenTable(entries),
-        remasker: new Remasker(entries),
-        guard: new Guard(guarded),
-        authority: this.authority,
-        upstream,
-        audit: (event) => {
-          this.events.push(event);
-        },
-        ruleAt: (index) => `.keyzero.toml:${String(index + 1)}`,
-        configFile: '.keyzero.toml',
-        spoolFolder: this.folder,
+    this.#session = {
+      rules,
+      table: new TokenTable(entries),
+      remasker: new Remasker(entries),
+      guard: new Guard(guarded),
+      authority: this.authority,
+      upstream,
+      audit: (event) => {
+        this.events.push(event);
       },
-      { credential: CREDENTIAL, isOurs: options.isOurs ?? (() => Promise.resolve(false)) },
-    );
+      ruleAt: (index) => `.keyzero.toml:${String(index + 1)}`,
+      configFile: '.keyzero.toml',
+      spoolFolder: this.folder,
+    };
+    const isOurs = options.isOurs ?? (() => Promise.resolve(false));
+    this.#proxy = await ProxyServer.listen(this.#session, { credential: CREDENTIAL, isOurs });
   }
 }
 

@@ -10,7 +10,8 @@ import { KzError } from '../../src/core/errors.ts';
 import { Secret } from '../../src/core/secret.ts';
 import type { Lease, Outcome, Provider, Ref } from '../../src/providers/provider.ts';
 import { Access } from '../../src/providers/resolve.ts';
-import { diagnose, isHealthy, lookAround, type Diagnosis } from '../../src/run/doctor.ts';
+import { diagnose, isHealthy, lacksSandbox, lookAround, type Diagnosis, type Surroundings } from '../../src/run/doctor.ts';
+import { sandboxTools } from '../../src/sandbox/availability.ts';
 
 let folder = '';
 let canary = '';
@@ -72,7 +73,7 @@ async function examined(
   text: string,
   providers: Partial<Record<ProviderName, Provider>>,
   signal = new AbortController().signal,
-): Promise<Diagnosis> {
+): Promise<Diagnosis & Pick<Surroundings, 'sandbox'>> {
   const path = join(folder, '.keyzero.toml');
   writeFileSync(path, text);
   const config = await loadConfig({ explicit: path, env: {}, cwd: folder });
@@ -81,7 +82,7 @@ async function examined(
   const diagnosis = await diagnose(subject, { env: {}, program: '/opt/kz', live: false }, signal);
   expect(access.closed).toBe(1);
   expect(JSON.stringify(diagnosis) + inspect(diagnosis, { depth: 8 })).not.toContain(canary);
-  return diagnosis;
+  return { ...diagnosis, sandbox: { level: 'none', backend: undefined } };
 }
 
 const ONE = '[secrets]\nA = { provider = "vault", ref = "kv/a#b" }\n';
@@ -225,7 +226,34 @@ describe('a config', () => {
       secrets: [],
       checks: [],
     });
-    expect(isHealthy(diagnosis)).toBe(false);
+    expect(isHealthy({ ...diagnosis, sandbox: { level: 'full', backend: 'bubblewrap' } })).toBe(false);
+  });
+});
+
+describe('a sandbox', () => {
+  it.each([
+    ['', false],
+    ['[blind]\nsandbox = "auto"\n', false],
+    ['[blind]\nsandbox = "off"\n', false],
+    ['[blind]\nsandbox = "strict"\n', true],
+    ['[blind.sandbox]\nmode = "strict"\n', true],
+  ])('that is not there matters when the config insists on it: %j', async (table, isNeeded) => {
+    const diagnosis = await examined(`${ONE}${table}`, { vault: provider(() => given()) });
+    expect([lacksSandbox(diagnosis), isHealthy(diagnosis)]).toEqual([isNeeded, !isNeeded]);
+    for (const level of ['basic', 'full'] as const) {
+      const sandbox = { level, backend: 'bubblewrap' } as const;
+      expect(isHealthy({ ...diagnosis, sandbox })).toBe(true);
+    }
+  });
+
+  it('is looked for with the tools of the system', async () => {
+    const tools = { ...sandboxTools(), platform: 'sunos' } as const;
+    const options = { env: {}, program: '', live: false, tools };
+    expect((await lookAround(options, new AbortController().signal)).sandbox).toEqual({
+      level: 'none',
+      backend: undefined,
+      why: 'kz cannot isolate programs on sunos',
+    });
   });
 });
 
@@ -240,7 +268,7 @@ describe('the machine', () => {
       { text: 'PATH is not set', hint: 'where kz is started, write its full path: /opt/kz/bin/kz.cjs' },
     ]);
     expect(runtimes.filter(({ path }) => path !== undefined)).toEqual([]);
-    expect(sandbox.available).toBe(false);
+    expect(['full', 'basic', 'none']).toContain(sandbox.level);
   });
 
   it('is in order where kz is found', async () => {

@@ -58,6 +58,23 @@ describe('a config', () => {
     );
   });
 
+  it('with a sandbox that is no word and no table of it', async () => {
+    expect(await problems('[secrets]\n[blind]\nsandbox = "strickt"\n')).toEqual([
+      'kz: error: .keyzero.toml:3:1: unknown sandbox "strickt"',
+      'kz: hint: did you mean "strict"?',
+    ]);
+    expect(await problems('[blind.sandbox]\nmode = "of"\nread = "data"\nallow_loopback = ["5432"]\nwrites = []\n')).toEqual([
+      'kz: error: .keyzero.toml:2:1: unknown mode "of"',
+      'kz: hint: did you mean "off"?',
+      'kz: error: .keyzero.toml:3:1: read is a string, not a list',
+      'kz: hint: read = ["data"]',
+      'kz: error: .keyzero.toml:4:19: allow_loopback is a string, not a number',
+      'kz: hint: without quotes: 5432',
+      'kz: error: .keyzero.toml:5:1: unknown key "writes" in blind.sandbox',
+      'kz: hint: did you mean "write"?',
+    ]);
+  });
+
   it('with several problems, in several files, all at once', async () => {
     story.write('.keyzero.local.toml', '[secrets]\nC = { provider = "env", ref = "" }\n');
     const lines = await problems(

@@ -33,7 +33,7 @@ interface Report {
   readonly keychain: { readonly backend: string };
   readonly machine: { readonly kz_on_path: string | null; readonly warnings: readonly { readonly text: string }[] };
   readonly runtimes: readonly { readonly name: string; readonly path: string | null; readonly version: string | null }[];
-  readonly sandbox: unknown;
+  readonly sandbox: Readonly<Record<'level' | 'backend' | 'version' | 'why' | 'fix', string | null>>;
 }
 
 async function report(args: readonly string[] = [], options: StartOptions = {}): Promise<Report & Pick<Ended, 'code'>> {
@@ -73,7 +73,7 @@ describe('in an empty folder', () => {
       secrets: [],
       leases: [],
       checks: [],
-      sandbox: { available: false, why: 'not available in this version' },
+      sandbox: { level: expect.stringMatching(/^(full|basic|none)$/) as string },
     });
     expect(document.config.searched).toContain(`${story.project}/.keyzero.toml`);
     expect(document.runtimes.find(({ name }) => name === 'node')).toMatchObject({ path: expect.stringMatching(/\/node$/) as string });

@@ -1,5 +1,5 @@
 // `kz validate` and blind mode: what a blind run would refuse, what never takes effect, and where secrets may go.
-import { existsSync } from 'node:fs';
+import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { rootCertificates } from 'node:tls';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -130,6 +130,73 @@ host = "a.example"
   it('is none for a list without a final deny: what no rule matches is denied', async () => {
     expect(await warnings('[[blind.connections]]\nallow = true\nhost = "a.example"\n')).toEqual([]);
     expect((await story.kz(['validate'])).stdout).toContain('\n1 connection rule: what none matches is denied\n');
+  });
+});
+
+describe('a warning about the sandbox', () => {
+  it('is for paths that are not there', async () => {
+    story.write('data', '');
+    story.write('linked', '');
+    symlinkSync('linked', join(story.project, 'link'));
+    const config = '[blind.sandbox]\nread = ["data", "daat"]\nwrite = ["link", "~/nowhere"]\nhide = [\n  "/nowhere",\n]\n';
+    expect(await warnings(config)).toEqual([
+      '.keyzero.toml:2:17: `read` names daat, which is not there',
+      `.keyzero.toml:3:18: \`write\` names ${story.home}/nowhere, which is not there`,
+      '.keyzero.toml:5:3: `hide` names /nowhere, which is not there',
+    ]);
+  });
+
+  it('is for a write that reaches what the outside runs, and for what shows the store', async () => {
+    story.write('own.age', '');
+    mkdirSync(join(story.home, '.config/keyzero'), { recursive: true });
+    writeFileSync(join(story.home, '.config/keyzero/store.age'), '');
+    mkdirSync(join(story.home, '.config/other'));
+    symlinkSync(story.home, join(story.project, 'link'));
+    const files = 'kz’s own files (your secrets, what it trusts)';
+    const danger = 'whoever can change what your shell and your tools load at their start is out of the sandbox';
+    expect(
+      await warnings(
+        '[providers.store]\npath = "own.age"\n[blind.sandbox]\nwrite = ["/", "~/", "link", "~/.config", "~/.config/other", "own.age"]\n' +
+          'read = ["/", "~/", "~/.config/keyzero/store.age", "own.age"]\nhide = ["~/.config/keyzero"]\n',
+      ),
+    ).toEqual([
+      `.keyzero.toml:5:20: \`read\` names ${story.home}/.config/keyzero/store.age, which is among ${files}`,
+      `.keyzero.toml:5:51: \`read\` names own.age, which is among ${files}`,
+      `.keyzero.toml:4:10: \`write\` names /, which holds your home folder: ${danger}`,
+      `.keyzero.toml:4:15: \`write\` names ${story.home}, your home folder: ${danger}`,
+      `.keyzero.toml:4:21: \`write\` names link, your home folder: ${danger}`,
+      `.keyzero.toml:4:29: \`write\` names ${story.home}/.config, which holds ${files}`,
+      `.keyzero.toml:4:61: \`write\` names own.age, which is among ${files}`,
+    ]);
+  });
+
+  it('is for everything beside a mode that is off', async () => {
+    const lists = 'read = []\nhide = ["nowhere"]\nallow_loopback = [5432]\n';
+    expect(await warnings(`[blind.sandbox]\nmode = "off"\n${lists}`)).toEqual([
+      '.keyzero.toml:4:1: the sandbox is off, and `hide` has no effect',
+      '.keyzero.toml:5:1: the sandbox is off, and `allow_loopback` has no effect',
+    ]);
+    story.write('.keyzero.local.toml', '[blind]\nsandbox = "off"\n');
+    expect(await warnings('[blind.sandbox]\nmode = "strict"\nallow_loopback = [5432]\n')).toEqual([
+      '.keyzero.toml:3:1: the sandbox is off, and `allow_loopback` has no effect',
+    ]);
+    expect(await warnings('[blind]\nsandbox = "auto"\n')).toEqual([]);
+  });
+
+  it('is for what the user’s own file does not let a project do, or would not like', async () => {
+    const folder = join(story.home, '.config/keyzero');
+    const user = join(folder, 'config.toml');
+    mkdirSync(join(story.home, 'notes'));
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(user, '[blind.sandbox]\nmode = "strict"\nhide = ["~/notes"]\n');
+    expect(await warnings('[secrets]\n[blind.sandbox]\nmode = "off"\nread = ["~/notes"]\n')).toEqual([
+      `.keyzero.toml:3:1: "off" has no effect: ${user} says "strict"; only \`kz run --blind --sandbox=off\` goes against it`,
+      `.keyzero.toml:4:9: \`read\` names ${story.home}/notes, which ${user} hides`,
+    ]);
+    expect(await warnings('[secrets]\n[blind]\nsandbox = "auto"\n')).toEqual([
+      `.keyzero.toml:3:1: "auto" has no effect: ${user} says "strict"; only \`kz run --blind --sandbox=auto\` goes against it`,
+    ]);
+    expect(await warnings('[secrets]\n[blind]\nsandbox = "strict"\n')).toEqual([]);
   });
 });
 

@@ -114,7 +114,7 @@ function document(diagnosis: Diagnosis & Surroundings): unknown {
       warnings: warnings.map(({ text, hint }) => ({ text, hint: hint ?? null })),
     },
     runtimes: runtimes.map(({ path, version, ...rest }) => ({ ...rest, path: path ?? null, version: version ?? null })),
-    sandbox,
+    sandbox: sandboxJson(sandbox),
   };
 }
 
@@ -164,6 +164,10 @@ function checkJson({ name, request, health }: CheckFinding): unknown {
     took_ms: rounded('tookMs' in health ? health.tookMs : undefined),
     error: 'error' in health ? problemJson(health.error) : null,
   };
+}
+
+function sandboxJson({ level, backend, version, why, fix }: Surroundings['sandbox']): unknown {
+  return { level, backend: backend ?? null, version: version ?? null, why: why ?? null, fix: fix ?? null };
 }
 
 function problemJson({ code, message, hint, at }: KzError): unknown {

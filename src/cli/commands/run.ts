@@ -1,22 +1,21 @@
 // `kz run`: resolve, then spawn.
-import { basename } from 'node:path';
 import { Option, type Command } from 'commander';
 import type { Config } from '../../config/load.ts';
 import { ON_ROTATE } from '../../config/rotation.ts';
+import { SANDBOX_MODES, type SandboxMode } from '../../config/sandbox-settings.ts';
 import { KzError } from '../../core/errors.ts';
 import { suggest } from '../../core/suggest.ts';
 import type { Resolved } from '../../providers/secrets.ts';
 import type { Access } from '../../providers/resolve.ts';
 import type { Notice } from '../../run/blind-secrets.ts';
 import type { ChildEnd } from '../../run/child-tree.ts';
-import { runChild, type ChildOptions, type Command as ChildCommand } from '../../run/child.ts';
-import { openRedaction, runDirect } from '../../run/direct.ts';
+import type { ChildOptions, Command as ChildCommand } from '../../run/child.ts';
+import { runDirect } from '../../run/direct.ts';
 import type { ChildEnvironment } from '../../run/environment.ts';
 import { inheritedDescriptors } from '../../run/inherited-descriptors.ts';
 import { prepare, resolveAll } from '../../run/prepare.ts';
-import type { Redaction } from '../../run/redaction.ts';
 import { Signals } from '../../run/signals.ts';
-import { PRELOAD, VERSION } from '../built.ts';
+import { PRELOAD, PROGRAMS, VERSION } from '../built.ts';
 import { mirror } from '../exit.ts';
 import {
   durationArgument,
@@ -36,6 +35,7 @@ interface RunFlags extends ConfigFlags {
   readonly cleanEnv?: boolean;
   readonly keepEnv?: string[];
   readonly blind?: boolean;
+  readonly sandbox?: SandboxMode;
   readonly redact?: boolean;
   readonly onRotate?: string;
   readonly grace: number;
@@ -51,6 +51,11 @@ export function defineRun(command: Command): void {
     .option('--clean-env', 'start from a short list of variables instead of the whole environment')
     .option('--keep-env <names>', 'inherit these too, with --clean-env or --blind (A,B)', listArgument)
     .option('--blind', 'give the program masked tokens instead of the values')
+    .addOption(
+      new Option('--sandbox <mode>', 'with --blind: auto (where this machine can), strict (or do not start), off').argParser(
+        sandboxArgument,
+      ),
+    )
     .option('--redact', 'hide the values in what the program prints, also on a terminal')
     .option('--no-redact', 'hide nothing, also where the output is piped')
     .addOption(new Option('--on-rotate <action>', 'when a secret changes: restart, none, signal:HUP').argParser(rotateArgument))
@@ -70,6 +75,9 @@ export function defineRun(command: Command): void {
 async function run(words: string[], flags: RunFlags): Promise<void> {
   const [program, ...args] = words;
   if (program === undefined || program === '') throw new KzError('usage', 'no program to run', { hint: 'kz run -- node server.js' });
+  if (flags.sandbox !== undefined && flags.blind !== true) {
+    throw new KzError('usage', '--sandbox is for blind programs', { hint: 'kz run --blind --sandbox strict -- node agent.js' });
+  }
   const descriptors = inheritedDescriptors();
   const signals = new Signals();
   let mirrored: ChildEnd;
@@ -114,36 +122,21 @@ function report(config: Config, secrets: readonly Resolved[], environment: Child
 }
 
 async function runBlind(command: ChildCommand, { flags, config, access, child }: Run): Promise<ChildEnd> {
-  const resolution = await withDeadline(flags, (signal) => resolveAll(config, flags, access, signal), child.signals);
-  const { openBlindRun } = await import('../../run/blind.ts');
-  const run = await openBlindRun(config, resolution, {
+  const { runBlindChild } = await import('../../run/blind-child.ts');
+  const within = <T>(action: (signal: AbortSignal) => Promise<T>): Promise<T> => withDeadline(flags, action, child.signals);
+  return runBlindChild(command, config, {
+    ...{ access, tell, within, version: VERSION, preload: PRELOAD, programs: PROGRAMS },
+    ...child,
     env: access.context.env,
-    access,
-    version: VERSION,
-    command: basename(command[0]),
-    preload: PRELOAD,
     clean: flags.cleanEnv ?? false,
     keep: flags.keepEnv ?? [],
-    tell,
+    sandbox: flags.sandbox,
+    redact: flags.redact,
+    resolve: () => within((signal) => resolveAll(config, flags, access, signal)),
+    onPrepared: (secrets, { environment }) => {
+      report(config, secrets, environment);
+    },
   });
-  report(config, resolution.secrets, run.environment);
-  let status = 'not started';
-  try {
-    const redaction = await blindRedaction(config, resolution.secrets, flags.redact);
-    const end = await runChild(command, { env: run.environment.variables, output: redaction?.output, ...child });
-    status = 'code' in end ? `exit ${String(end.code)}` : `signal ${end.signal}`;
-    return end;
-  } finally {
-    await run.close(status);
-  }
-}
-
-/** A blind child has only what is exposed; the rest it cannot print. */
-async function blindRedaction(config: Config, secrets: readonly Resolved[], wanted: boolean | undefined): Promise<Redaction | undefined> {
-  const hidden = secrets
-    .filter((each) => each.state === 'set')
-    .filter(({ name }) => wanted === true || config.secrets.get(name)?.expose === true);
-  return hidden.length === 0 ? undefined : openRedaction(hidden, wanted, tell);
 }
 
 /** The schema's own check, for a flag. */
@@ -153,6 +146,15 @@ function rotateArgument(text: string): string {
   const near = ON_ROTATE.test(signal) ? signal : suggest(text, ['restart', 'none']);
   throw new KzError('usage', `--on-rotate cannot be ${JSON.stringify(text)}`, {
     hint: near === undefined ? 'one of restart, none, signal:HUP (INT, TERM, QUIT, USR1, USR2)' : `did you mean ${near}?`,
+  });
+}
+
+function sandboxArgument(text: string): SandboxMode {
+  const mode = SANDBOX_MODES.find((each) => each === text);
+  if (mode !== undefined) return mode;
+  const near = suggest(text, SANDBOX_MODES);
+  throw new KzError('usage', `--sandbox cannot be ${JSON.stringify(text)}`, {
+    hint: near === undefined ? `one of ${SANDBOX_MODES.join(', ')}` : `did you mean ${near}?`,
   });
 }
 

@@ -1,0 +1,243 @@
+// The process that becomes a sandboxed program (Linux). Its outer part, a network with nothing in it, is built while kz still fetches the
+// secrets; there it waits until kz gives it the rest, through a pipe. kz gets the sockets that listen in that network, so that it can accept
+// from outside of it; nothing of kz stays inside.
+import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
+import type { Socket as Datagrams } from 'node:dgram';
+import { once } from 'node:events';
+import { Socket, type Server } from 'node:net';
+import { constants } from 'node:os';
+import { join } from 'node:path';
+import { KzError } from '../core/errors.ts';
+import { OUTER_ARGUMENTS } from '../sandbox/bubblewrap.ts';
+import { nodeDoorsCommand } from '../sandbox/node-doors.ts';
+import { ChildTree, hasControllingTerminal, type ChildEnd, type StartedChild } from './child-tree.ts';
+import type { ChildOptions, Command } from './child.ts';
+import type { Connection } from './filtered-output.ts';
+import { livingProcesses } from './process-tree.ts';
+
+/** `tcp:127.0.0.1:3128`, `udp:127.0.0.1:53` */
+export type Door = `${'tcp' | 'udp'}:${string}:${string}`;
+
+export interface EnclosureTools {
+  readonly sh: string;
+  readonly bwrap: string;
+  /** Where there is none, Node does its part: slower, and ^C ends the program at once. */
+  readonly perl: string | undefined;
+  /** What Node cannot do without perl: make every address lead to the doors. */
+  readonly ip: string | undefined;
+}
+
+export interface EnclosureOptions {
+  /** Absolute paths of the programs that it is made of. */
+  readonly tools: EnclosureTools;
+  /** The folder with the programs of src/stage/. */
+  readonly stage: string;
+  readonly command: Command;
+  readonly doors: readonly Door[];
+  readonly seccomp: Buffer;
+  /** What the program's output passes. */
+  readonly output: Connection | undefined;
+  /**
+   * `nested`: two bubblewraps, and every address leads to the doors. `single`: one, in which nobody has capabilities; the doors are opened
+   * after `begin`, and only ports above 1023 can be one.
+   */
+  readonly shape: 'nested' | 'single';
+}
+
+/** The doors, as they were asked for, with what listens there. */
+export type OpenDoors = ReadonlyMap<Door, Server | Datagrams>;
+
+/** How far the doors reach: `lo` where nobody can lead every address to them. */
+export function reachOf(shape: EnclosureOptions['shape'], { perl, ip }: Pick<EnclosureTools, 'perl' | 'ip'>): 'any' | 'lo' {
+  return shape === 'single' || (perl === undefined && ip === undefined) ? 'lo' : 'any';
+}
+
+/** Descriptors on the way to the program. 2 is for what goes wrong there, and the program's own standard error waits at 7. */
+const FD = { channel: 3, arguments: 4, seccomp: 5, status: 6, stderr: 7 } as const;
+
+const IGNORED = 'HUP INT QUIT USR1 USR2 TERM';
+
+/** What bubblewrap says when it fails is a line; more is not read. */
+const LARGEST_COMPLAINT = 4096;
+
+const SETUP_MS = 10_000;
+
+export class Enclosure {
+  readonly #child: StartedChild;
+  readonly #options: EnclosureOptions;
+  readonly #ownGroup: boolean;
+  readonly #open = new Map<Door, Server | Datagrams>();
+  readonly #doors: Promise<OpenDoors>;
+  #hasBegun = false;
+  #complaint = '';
+  #status = '';
+
+  /** Throws `start-failed` when not even the shell can be started. */
+  static open(options: EnclosureOptions): Enclosure {
+    const ownGroup = !hasControllingTerminal();
+    const { tools, output, seccomp } = options;
+    const words = ['-c', `${tools.perl === undefined ? '' : `trap "" ${IGNORED}; `}exec "$@"`, 'kz', ...commandLine(options)];
+    const child = spawn(tools.sh, words, { env: {}, stdio: stdioOf(output), detached: ownGroup });
+    if (!isStarted(child)) {
+      child.on('error', () => undefined);
+      throw new KzError('start-failed', `cannot start ${tools.sh}`);
+    }
+    for (const stream of child.stdio) stream?.on('error', () => undefined);
+    pipeOf(child, FD.seccomp).end(seccomp);
+    return new Enclosure(child, options, ownGroup);
+  }
+
+  private constructor(child: StartedChild, options: EnclosureOptions, ownGroup: boolean) {
+    this.#child = child;
+    this.#options = options;
+    this.#ownGroup = ownGroup;
+    pipeOf(child, 2).on('data', (chunk: Buffer) => {
+      this.#complaint = (this.#complaint + chunk.toString('latin1')).slice(0, LARGEST_COMPLAINT);
+    });
+    pipeOf(child, FD.status).on('data', (chunk: Buffer) => {
+      this.#status = (this.#status + chunk.toString('latin1')).slice(0, LARGEST_COMPLAINT);
+    });
+    this.#doors = this.#receive();
+    // Whoever awaits it hears of it.
+    this.#doors.catch(() => undefined);
+  }
+
+  /** Rejects with `start-failed` when it ends before they are open. With `single`, they open after `begin`. */
+  get doors(): Promise<OpenDoors> {
+    return this.#doors;
+  }
+
+  /**
+   * Gives the arguments of the inner bubblewrap and waits for the end of the program. Throws `start-failed` when the sandbox could not be
+   * built: then the program was not started.
+   */
+  async run(words: readonly string[], { graceMs, signals }: Pick<ChildOptions, 'graceMs' | 'signals'>): Promise<ChildEnd> {
+    const { output } = this.#options;
+    const child = this.#child;
+    if (!isRunning(child)) await this.#ended();
+    this.#hasBegun = true;
+    output?.begin({ stdout: child.stdout, stderr: optionalPipeOf(child, FD.stderr) ?? null });
+    const tree = new ChildTree(child, { ownGroup: this.#ownGroup, graceMs, output, program: () => this.#programPid() });
+    pipeOf(child, FD.arguments).end(words.map((word) => `${word}\0`).join(''));
+    const received = new Set<NodeJS.Signals>();
+    signals.deliverTo((signal) => {
+      received.add(signal);
+      tree.deliver(signal);
+    });
+    const end = await tree.ended();
+    await this.#refuseFailure();
+    return asProgramEnded(end, received);
+  }
+
+  /** Ends what was not begun. */
+  close(): void {
+    if (this.#hasBegun) return;
+    const child = this.#child;
+    child.kill('SIGKILL');
+    for (const stream of child.stdio) stream?.destroy();
+    if (child.connected) child.disconnect();
+    for (const door of this.#open.values()) door.close();
+    this.#options.output?.close();
+  }
+
+  async #receive(): Promise<OpenDoors> {
+    const open = this.#open;
+    const { doors } = this.#options;
+    const child = this.#child;
+    const all = new Promise<void>((resolve) => {
+      if (doors.length === 0) resolve();
+      child.on('message', (message: { readonly door?: Door }, handle: unknown) => {
+        if (message.door !== undefined) open.set(message.door, handle as Server | Datagrams);
+        if (open.size === doors.length) resolve();
+      });
+    });
+    await Promise.race([all, once(child, 'exit').then(() => this.#ended()), late()]);
+    return open;
+  }
+
+  async #ended(): Promise<never> {
+    await this.#refuseFailure();
+    throw new KzError('start-failed', 'the sandbox ended before it was built');
+  }
+
+  /** Everything that is said on the way is a failure: the program's standard error is another one. */
+  async #refuseFailure(): Promise<void> {
+    const complaints = pipeOf(this.#child, 2);
+    if (!complaints.destroyed && !complaints.readableEnded) await once(complaints, 'close');
+    const [line = ''] = this.#complaint.split('\n');
+    if (line !== '') throw new KzError('start-failed', `the sandbox could not be built: ${printable(line)}`);
+  }
+
+  /** On this side of the pid namespace: what bubblewrap's process 1 started first. */
+  #programPid(): number | undefined {
+    const [, init] = /"child-pid": (\d+)/.exec(this.#status) ?? [];
+    if (init === undefined) return undefined;
+    const children = livingProcesses().filter(({ parent }) => parent === Number(init));
+    return children.sort((a, b) => Number(a.started) - Number(b.started))[0]?.pid;
+  }
+}
+
+function commandLine({ tools, stage, command, doors, shape }: EnclosureOptions): string[] {
+  const { bwrap } = tools;
+  const inner = [bwrap, '--args', String(FD.arguments), '--seccomp', String(FD.seccomp), '--json-status-fd', String(FD.status), '--'];
+  const opening = [...openingCommand(tools, stage, reachOf(shape, tools)), ...doors, '--'];
+  const start = [...startCommand(tools, stage), ...command];
+  return shape === 'nested' ? [bwrap, ...OUTER_ARGUMENTS, '--', ...opening, ...inner, ...start] : [...inner, ...opening, ...start];
+}
+
+function openingCommand({ sh, perl, ip }: EnclosureTools, stage: string, how: 'any' | 'lo'): string[] {
+  if (perl !== undefined) return [perl, join(stage, 'doors.pl'), how];
+  return nodeDoorsCommand({ sh, ip, node: process.execPath, program: join(stage, 'doors.cjs'), channel: FD.channel }, how);
+}
+
+/** A shell cannot take back what is ignored; without perl nothing is. */
+function startCommand({ sh, perl }: EnclosureTools, stage: string): string[] {
+  if (perl !== undefined) return [perl, join(stage, 'start.pl'), String(FD.stderr)];
+  const closed = [FD.stderr, FD.arguments, FD.seccomp, FD.status].map((descriptor) => `${String(descriptor)}>&-`).join(' ');
+  return [sh, '-c', `exec 2>&${String(FD.stderr)} ${closed}; exec "$@"`, 'kz'];
+}
+
+function stdioOf(output: Connection | undefined): StdioOptions {
+  return [0, output?.stdio(1) ?? 1, 'pipe', 'ipc', 'pipe', 'pipe', 'pipe', output?.stdio(2) ?? 2];
+}
+
+/**
+ * Who waits for the program in the sandbox tells of a signal as shells do. When it is the one that kz was sent too, the program most likely died
+ * of it, and a shell that waits for kz should hear that: it ends a loop at ^C.
+ */
+function asProgramEnded(end: ChildEnd, received: ReadonlySet<NodeJS.Signals>): ChildEnd {
+  if (!('code' in end)) return end;
+  const signal = [...received].find((each) => 128 + constants.signals[each] === end.code);
+  return signal === undefined ? end : { signal };
+}
+
+function late(): Promise<never> {
+  return new Promise((_, reject) => {
+    setTimeout(() => {
+      reject(new KzError('start-failed', `the doors of the sandbox were not open after ${String(SETUP_MS / 1000)} s`));
+    }, SETUP_MS).unref();
+  });
+}
+
+function pipeOf(child: ChildProcess, descriptor: number): Socket {
+  const pipe = optionalPipeOf(child, descriptor);
+  if (pipe === undefined) throw new Error('a child without the pipe that it was started with');
+  return pipe;
+}
+
+function optionalPipeOf(child: ChildProcess, descriptor: number): Socket | undefined {
+  const stream: unknown = child.stdio.at(descriptor);
+  return stream instanceof Socket ? stream : undefined;
+}
+
+function isRunning({ exitCode, signalCode }: ChildProcess): boolean {
+  return exitCode === null && signalCode === null;
+}
+
+function isStarted(child: ChildProcess): child is StartedChild {
+  return child.pid !== undefined;
+}
+
+function printable(text: string): string {
+  return text.replace(/[^\x20-\x7e]/g, '?').slice(0, 300);
+}

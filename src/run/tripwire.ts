@@ -1,0 +1,57 @@
+// What a sandboxed program could make and others would obey later, outside: a config of kz or of an editor, a hook. What is there is guarded;
+// what is not there cannot be, so whoever runs the program hears of it afterwards. One file gets a stand-in instead, since kz itself would obey
+// it at its next start.
+import { lstatSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { basename } from 'node:path';
+import { LOCAL_FILE } from '../config/find.ts';
+
+export class Tripwire {
+  /** Made here: empty, which means the same as absent. To be guarded. */
+  readonly standIns: readonly string[];
+  readonly #watched: readonly string[];
+  readonly #inodes: ReadonlyMap<string, number>;
+
+  /** `absent` are the paths that would be guarded if they were there. */
+  constructor(absent: readonly string[]) {
+    const made = absent.filter((path) => basename(path) === LOCAL_FILE && makeEmpty(path));
+    this.standIns = made;
+    this.#inodes = new Map(made.map((path) => [path, statSync(path).ino]));
+    this.#watched = absent.filter((path) => !made.includes(path));
+  }
+
+  /** Takes the stand-ins away and says what is there now. Call it once, when the program has ended. */
+  close(): readonly string[] {
+    const changed = [...this.#inodes].filter(([path, inode]) => !removeOwn(path, inode)).map(([path]) => path);
+    return [...this.#watched, ...changed].filter(isThere);
+  }
+}
+
+function makeEmpty(path: string): boolean {
+  try {
+    writeFileSync(path, '', { flag: 'wx', mode: 0o600 });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Still the empty file that it was? A person may have written one meanwhile. */
+function removeOwn(path: string, inode: number): boolean {
+  try {
+    const found = lstatSync(path);
+    if (found.ino !== inode || found.size > 0) return false;
+    rmSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function isThere(path: string): boolean {
+  try {
+    lstatSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}

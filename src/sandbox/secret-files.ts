@@ -1,0 +1,55 @@
+// The files that this run's own secrets come from: kz's folders and store, identities, what providers log in with, and what refs name.
+import { dirname, join } from 'node:path';
+import { userDirectory } from '../config/find.ts';
+import type { Config, Declaration, DocumentDeclaration } from '../config/load.ts';
+import { absolutePath } from '../core/home-path.ts';
+import { lookAt, xdgFolder, type Machine } from './machine.ts';
+
+export type SecretsConfig = Pick<Config, 'secrets' | 'documents' | 'providers'>;
+
+/** As the config writes them, absolute, not looked at. A file that gives only exposed secrets is not among them. */
+export function secretFiles(config: SecretsConfig, machine: Machine): readonly string[] {
+  return [...ownFolders(machine), ...providerFiles(config), ...refFiles(config, machine)];
+}
+
+function ownFolders(machine: Machine): string[] {
+  const folders = [userDirectory(machine.env), ...(['DATA', 'STATE'] as const).map((name) => join(xdgFolder(machine, name), 'keyzero'))];
+  const usual = machine.homes.flatMap((home) => ['.config', '.local/share', '.local/state'].map((path) => join(home, path, 'keyzero')));
+  return [...folders, ...usual];
+}
+
+function providerFiles({ providers }: SecretsConfig): string[] {
+  const { store, age, vault } = providers;
+  const stem = store?.path?.replace(/\.age$/, '');
+  const ofStore = store?.path === undefined ? [] : [store.path, ...KEY_ENDINGS.map((ending) => `${stem ?? ''}${ending}`)];
+  const named = [age?.identity, vault?.token_file, vault?.secret_id_file, vault?.jwt_file];
+  return [...ofStore, ...named.filter((path) => path !== undefined)];
+}
+
+/** providers/store-key.ts. */
+const KEY_ENDINGS = ['.key', '.key.age', '.key.keychain'];
+
+function refFiles(config: SecretsConfig, machine: Machine): string[] {
+  const entries: readonly (Declaration | DocumentDeclaration)[] = [...config.secrets.values(), ...config.documents];
+  const hidden = new Set<string>();
+  const exposed = new Set<string>();
+  for (const entry of entries) {
+    const path = fileOf(entry, machine);
+    if (path !== undefined) ('expose' in entry && entry.expose === true ? exposed : hidden).add(path);
+  }
+  return [...hidden].map((path) => versionsOf(path, exposed));
+}
+
+/** As providers/file.ts and providers/age.ts read it. */
+function fileOf({ provider, ref, origin }: Declaration | DocumentDeclaration, { env }: Machine): string | undefined {
+  const file =
+    provider === 'file' ? /^(.*?)(?:#[^#]*)?$/s.exec(ref)?.[1] : provider === 'age' ? /^(.*?[^/]\.age)(?:#|$)/.exec(ref)?.[1] : '';
+  return file === undefined || file === '' ? undefined : absolutePath(file, dirname(origin.file.path), env);
+}
+
+/** Kubernetes puts each version of a mounted secret in a new folder beside `..data`: only the folder above stays the same. */
+function versionsOf(path: string, exposed: ReadonlySet<string>): string {
+  const folder = dirname(path);
+  const isMount = lookAt(join(folder, '..data')) !== undefined && ![...exposed].some((each) => dirname(each) === folder);
+  return isMount ? folder : path;
+}
