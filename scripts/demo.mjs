@@ -1,5 +1,5 @@
 // `npm run demo`: a secret goes into kz's own store, an MCP server gets it at start; then another one in blind mode, which gets a masked
-// token, calls an API with it and tries to give it away. Every claim on the screen is checked; exits with 1 when one does not hold.
+// token, calls an API with it and tries to give it away, and a program that looks for more than it was given. Every claim on the screen is checked; exits with 1 when one does not hold.
 // Offline, in a temporary folder with a home of its own. api.example.com is played by a TLS server in this process, with an authority of its
 // own that the config names; kz finds the way to it through a CONNECT proxy in its environment, as behind a company's. Nothing of kz is
 // replaced or told that it is a demo.
@@ -12,6 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { startApi } from './demo/api.mjs';
+import { hunt } from './demo/hunt.mjs';
 import { descendants, survivors } from './demo/processes.mjs';
 
 const CONFIG = `[secrets]
@@ -95,6 +96,7 @@ async function demo() {
     await storing(api.certificate);
     await direct();
     await blind(api);
+    await hunt({ kz, project, step, show, check });
   } finally {
     api.close();
   }
