@@ -76,7 +76,7 @@ export class BubblewrapIsolation implements Isolation {
     const { confinement, missing, notes, absent } = this.#surveyed;
     for (const text of notes) tell({ level: 'notice', text: `sandbox: ${text}` });
     const failed = await makeFolders(missing);
-    const tripwire = new Tripwire(absent);
+    const tripwire = new Tripwire(absent, confinement.guarded);
     try {
       const whole: Confinement = {
         ...confinement,

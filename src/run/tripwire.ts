@@ -10,19 +10,22 @@ export class Tripwire {
   readonly standIns: readonly string[];
   readonly #watched: readonly string[];
   readonly #inodes: ReadonlyMap<string, number>;
+  /** Those of other runs, who take them away when they end. */
+  readonly #others: readonly string[];
 
-  /** `absent` are the paths that would be guarded if they were there. */
-  constructor(absent: readonly string[]) {
+  /** `absent` are the paths that would be guarded if they were there, `guarded` those that are. */
+  constructor(absent: readonly string[], guarded: readonly string[]) {
     const made = absent.filter((path) => basename(path) === LOCAL_FILE && makeEmpty(path));
     this.standIns = made;
     this.#inodes = new Map(made.map((path) => [path, statSync(path).ino]));
     this.#watched = absent.filter((path) => !made.includes(path));
+    this.#others = guarded.filter((path) => basename(path) === LOCAL_FILE && sizeOf(path) === 0);
   }
 
   /** Takes the stand-ins away and says what is there now. Call it once, when the program has ended. */
   close(): readonly string[] {
     const changed = [...this.#inodes].filter(([path, inode]) => !removeOwn(path, inode)).map(([path]) => path);
-    return [...this.#watched, ...changed].filter(isThere);
+    return [...this.#watched, ...changed, ...this.#others.filter((path) => sizeOf(path) !== 0)].filter(isThere);
   }
 }
 
@@ -45,6 +48,10 @@ function removeOwn(path: string, inode: number): boolean {
   } catch {
     return false;
   }
+}
+
+function sizeOf(path: string): number | undefined {
+  return statSync(path, { throwIfNoEntry: false })?.size;
 }
 
 function isThere(path: string): boolean {
