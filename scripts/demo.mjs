@@ -107,7 +107,9 @@ async function demo() {
 /** @param {string} certificate */
 async function storing(certificate) {
   step('.keyzero.toml says where the secret lives and where it may go: commit it');
-  writeFileSync(join(project, '.keyzero.toml'), CONFIG);
+  // A sandbox has a /tmp of its own; what the server is made of is in a clone there, and linked.
+  const isHidden = root.startsWith('/tmp/') || root.startsWith('/var/tmp/');
+  writeFileSync(join(project, '.keyzero.toml'), isHidden ? `${CONFIG}\n[blind.sandbox]\nread = [${JSON.stringify(root)}]\n` : CONFIG);
   writeFileSync(join(project, 'company-ca.pem'), certificate);
   show(CONFIG);
 

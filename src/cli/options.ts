@@ -62,8 +62,17 @@ export interface Opened {
 
 export async function openConfig(flags: ConfigFlags): Promise<Opened> {
   useVoice(flags);
-  const config = await loadConfig({ explicit: flags.config, environment: flags.env, env: process.env, cwd: process.cwd() });
+  const config = await loadConfig({ explicit: flags.config, environment: flags.env, env: process.env, cwd: workingFolder() });
   return { config, access: new Access(config.providers, providerContext()) };
+}
+
+/** Throws `config-not-found` where there is none any more: in a shell whose folder was removed. */
+export function workingFolder(): string {
+  try {
+    return process.cwd();
+  } catch (error) {
+    throw new KzError('config-not-found', 'the working folder is gone', { hint: 'cd to one that is there', cause: error });
+  }
 }
 
 /** After the last use of what was read: leases and logins would outlive kz. Nobody waits long for it. */

@@ -18,13 +18,15 @@ export interface TrustInput {
   /** With the run's credential: `http://kz:credential@127.0.0.1:port`. */
   readonly proxyUrl: string;
   readonly parent: Env;
+  /** The program has a loopback of its own, to which nobody needs a proxy. */
+  readonly ownLoopback?: boolean | undefined;
   /** Absolute path of the preload for Node. */
   readonly preload: string;
   readonly home?: string | undefined;
 }
 
 /** What a variable holds. */
-type Content = 'proxy' | 'empty' | 'bundle' | 'authority' | 'nodeExtra' | 'nodeOptions' | 'javaToolOptions' | 'wgetrc' | 'basic';
+type Content = 'proxy' | 'direct' | 'bundle' | 'authority' | 'nodeExtra' | 'nodeOptions' | 'javaToolOptions' | 'wgetrc' | 'basic';
 
 const VARIABLES: Readonly<Record<string, Content>> = {
   // Both cases: curl and Perl read http_proxy only, .NET and some Node libraries the upper case first, most others either.
@@ -34,8 +36,8 @@ const VARIABLES: Readonly<Record<string, Content>> = {
   https_proxy: 'proxy',
   ALL_PROXY: 'proxy', // curl, httpx and reqwest, for schemes with no variable of their own (ws, wss)
   all_proxy: 'proxy',
-  NO_PROXY: 'empty',
-  no_proxy: 'empty',
+  NO_PROXY: 'direct',
+  no_proxy: 'direct',
   GIT_HTTP_PROXY_AUTHMETHOD: 'basic', // git: credential with the first CONNECT, not after a 407
   npm_config_proxy: 'proxy', // npm, pnpm, Yarn 1: goes before a `proxy` in .npmrc
   npm_config_https_proxy: 'proxy',
@@ -81,16 +83,21 @@ export async function prepareTrust(input: TrustInput): Promise<Readonly<Record<s
   await writePrivate(at('wgetrc'), await wgetrc(input, at('bundle.pem')));
   const contents: Readonly<Record<Content, string>> = {
     proxy: proxyUrl,
-    empty: '',
+    direct: loopback(input).join(','),
     basic: 'basic',
     bundle: at('bundle.pem'),
     authority: at('ca.pem'),
     nodeExtra: at('node-extra.pem'),
     wgetrc: at('wgetrc'),
     nodeOptions: nodeOptions(parent.NODE_OPTIONS, input.preload),
-    javaToolOptions: javaToolOptions(parent.JAVA_TOOL_OPTIONS, proxyUrl, at('truststore.p12')),
+    javaToolOptions: javaToolOptions(input, at('truststore.p12')),
   };
   return Object.fromEntries(Object.entries(VARIABLES).map(([name, content]) => [name, contents[content]]));
+}
+
+/** Hosts to which programs go without the proxy. Without a sandbox none: kz's rules are also about this machine. */
+function loopback({ ownLoopback }: TrustInput): readonly string[] {
+  return ownLoopback === true ? ['localhost', '127.0.0.1', '::1'] : [];
 }
 
 /** `wx`: the folder is new, so what is already there is not ours. */
@@ -121,7 +128,9 @@ function nodeOptions(existing: string | undefined, preload: string): string {
  * it is there for the libraries that read it (Apache HttpClient, AWS SDK, Gradle, coursier); the JDK's own clients ask an Authenticator.
  * Below 1,024 bytes: JDK 8 ignores a longer variable.
  */
-function javaToolOptions(existing: string | undefined, proxyUrl: string, store: string): string {
+function javaToolOptions(input: TrustInput, store: string): string {
+  const { proxyUrl, parent } = input;
+  const existing = parent.JAVA_TOOL_OPTIONS;
   const { hostname, port, username, password } = new URL(proxyUrl);
   const login = process.platform === 'linux' ? [] : [['User', username] as const, ['Password', password] as const];
   const properties: readonly (readonly [string, string])[] = [
@@ -130,7 +139,7 @@ function javaToolOptions(existing: string | undefined, proxyUrl: string, store: 
       [`${scheme}.proxyPort`, port] as const,
       ...login.map(([what, text]) => [`${scheme}.proxy${what}`, decodeURIComponent(text)] as const),
     ]),
-    ['http.nonProxyHosts', ''],
+    ['http.nonProxyHosts', loopback(input).join('|')],
     // Java refuses Basic for CONNECT unless told.
     ['jdk.http.auth.tunneling.disabledSchemes', ''],
     ['javax.net.ssl.trustStore', store],
@@ -165,11 +174,18 @@ const DROPPED_FROM_WGETRC = /user(?!agent)|passw|askpass|header|postdata|bodydat
 const LARGEST_WGETRC = 64 * 1024;
 
 /** The user's own settings, then ours. */
-async function wgetrc({ parent, home, proxyUrl }: TrustInput, bundle: string): Promise<string> {
+async function wgetrc(input: TrustInput, bundle: string): Promise<string> {
+  const { parent, home, proxyUrl } = input;
   const given = parent.WGETRC ?? '';
   const theirs = await readSmall(given === '' ? join(home ?? parent.HOME ?? homedir(), '.wgetrc') : given);
   const kept = theirs.split('\n').filter((line) => !DROPPED_FROM_WGETRC.test(settingName(line)));
-  const ours = [`ca_certificate = ${bundle}`, 'use_proxy = on', `http_proxy = ${proxyUrl}`, `https_proxy = ${proxyUrl}`, 'no_proxy ='];
+  const ours = [
+    `ca_certificate = ${bundle}`,
+    'use_proxy = on',
+    `http_proxy = ${proxyUrl}`,
+    `https_proxy = ${proxyUrl}`,
+    `no_proxy = ${loopback(input).join(',')}`.trimEnd(),
+  ];
   return [...kept, ...ours, ''].join('\n');
 }
 

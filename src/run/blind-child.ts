@@ -7,6 +7,7 @@ import { openBlindRun, type BlindOptions, type BlindRun } from './blind.ts';
 import type { ChildEnd } from './child-tree.ts';
 import { prepareLaunch, refuseMissing, runLaunch, type ChildOptions, type Command } from './child.ts';
 import { openRedaction } from './direct.ts';
+import { closeInherited } from './inherited-descriptors.ts';
 import { beginIsolation, settleIsolation, type IsolationRequest } from './isolation.ts';
 import { hideOwnEnvironment } from './own-environment.ts';
 import type { Redaction } from './redaction.ts';
@@ -31,6 +32,7 @@ export interface BlindChildOptions
 export async function runBlindChild(command: Command, config: Config, options: BlindChildOptions): Promise<ChildEnd> {
   // What kz was started with holds values, and any process of the user can read it where it is.
   hideOwnEnvironment();
+  closeInherited();
   const request = requestFor(command, config, options);
   const { within, resolve, redact } = options;
   // Where the output goes has to be known when the sandbox is begun; mostly it is the one thing that does not depend on a value.

@@ -58,6 +58,8 @@ export interface Enclosed {
   /** Where the proxy listens in there. */
   readonly proxyPort: number;
   readonly reach: Reach;
+  /** `localhost` is the program's own, also for those that use the proxy. */
+  readonly ownLoopback: boolean;
   readonly doors: Promise<Received>;
 }
 
@@ -114,7 +116,8 @@ export async function openBlindRun(config: Config, resolution: Resolution, optio
     const { proxyUrl, proxyPort } = await listen(session, opened, options.enclosed);
     const { authority } = session;
     const parent = mayBeAddedTo(options.env, inheritance(config, resolution, { guard, ...options }));
-    const trust = { folder, authority, roots: roots.certificates, proxyUrl, parent, preload: options.preload };
+    const ownLoopback = options.enclosed?.ownLoopback === true;
+    const trust = { folder, authority, roots: roots.certificates, proxyUrl, parent, preload: options.preload, ownLoopback };
     const variables = await prepareTrust(trust);
     const environment = childEnvironment(config, resolution, { secrets, variables, guard, ...options });
     // Between the program's start and its first request, which should not wait for it; one that is over by then does not need it.

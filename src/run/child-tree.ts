@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { closeSync, constants, openSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Connection } from './filtered-output.ts';
-import { livingProcesses, statFields, withDescendants, type Process } from './process-tree.ts';
+import { livingProcesses, send, statFields, withDescendants, type Process } from './process-tree.ts';
 import { startWatchdog, type Watchdog } from './watchdog.ts';
 
 export type ChildEnd = { readonly code: number } | { readonly signal: NodeJS.Signals };
@@ -218,13 +218,4 @@ function cameFromTerminal(signal: NodeJS.Signals, ownGroup: boolean): boolean {
 /** It has ended, and Node does not know it yet. */
 function isZombie(pid: number): boolean {
   return process.platform === 'linux' && statFields(pid)[0] === 'Z';
-}
-
-/** It may be gone already. */
-function send(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(pid, signal);
-  } catch {
-    // ESRCH; or EPERM, for a program that changed its user.
-  }
 }

@@ -13,7 +13,7 @@ import { nodeDoorsCommand } from '../sandbox/node-doors.ts';
 import { ChildTree, hasControllingTerminal, type ChildEnd, type StartedChild } from './child-tree.ts';
 import type { ChildOptions, Command } from './child.ts';
 import type { Connection } from './filtered-output.ts';
-import { livingProcesses } from './process-tree.ts';
+import { killTree, livingProcesses, send } from './process-tree.ts';
 
 /** `tcp:127.0.0.1:3128`, `udp:127.0.0.1:53` */
 export type Door = `${'tcp' | 'udp'}:${string}:${string}`;
@@ -118,7 +118,7 @@ export class Enclosure {
     this.#hasBegun = true;
     output?.begin({ stdout: child.stdout, stderr: optionalPipeOf(child, FD.stderr) ?? null });
     const tree = new ChildTree(child, { ownGroup: this.#ownGroup, graceMs, output, program: () => this.#programPid() });
-    pipeOf(child, FD.arguments).end(words.map((word) => `${word}\0`).join(''));
+    pipeOf(child, FD.arguments).end(this.#asArguments(words));
     const received = new Set<NodeJS.Signals>();
     signals.deliverTo((signal) => {
       received.add(signal);
@@ -129,13 +129,22 @@ export class Enclosure {
     return asProgramEnded(end, received);
   }
 
+  /** With a last word by which perl knows that it has all of them; without perl, bubblewrap reads them itself. */
+  #asArguments(words: readonly string[]): string {
+    return [...words, ...(this.#options.tools.perl === undefined ? [] : ['end'])].map((word) => `${word}\0`).join('');
+  }
+
   /** Ends what was not begun. */
   close(): void {
-    if (this.#hasBegun) return;
     const child = this.#child;
-    child.kill('SIGKILL');
-    for (const stream of child.stdio) stream?.destroy();
+    if (this.#hasBegun || !isRunning(child)) return;
+    if (this.#ownGroup) send(-child.pid, 'SIGKILL');
+    else killTree(child.pid);
     if (child.connected) child.disconnect();
+    // Not before: the end of its arguments would be the end of a pipe, and where nobody waits for the last word they would be complete.
+    child.once('exit', () => {
+      for (const stream of child.stdio) stream?.destroy();
+    });
     for (const door of this.#open.values()) door.close();
     this.#options.output?.close();
   }
@@ -178,16 +187,26 @@ export class Enclosure {
 }
 
 function commandLine({ tools, stage, command, doors, shape }: EnclosureOptions): string[] {
-  const { bwrap } = tools;
+  const { bwrap, perl } = tools;
   const inner = [bwrap, '--args', String(FD.arguments), '--seccomp', String(FD.seccomp), '--json-status-fd', String(FD.status), '--'];
-  const opening = [...openingCommand(tools, stage, reachOf(shape, tools)), ...doors, '--'];
   const start = [...startCommand(tools, stage), ...command];
-  return shape === 'nested' ? [bwrap, ...OUTER_ARGUMENTS, '--', ...opening, ...inner, ...start] : [...inner, ...opening, ...start];
+  const how = reachOf(shape, tools);
+  if (perl === undefined) {
+    const opening = nodeDoorsCommand({ ...tools, node: process.execPath, program: join(stage, 'doors.cjs'), channel: FD.channel }, how);
+    return around(shape, [...opening, ...doors, '--'], { inner, start });
+  }
+  const stageDoors = [perl, join(stage, 'doors.pl'), how];
+  const complete = `args:${String(FD.arguments)}`;
+  if (shape === 'nested') return around(shape, [...stageDoors, complete, ...doors, '--'], { inner, start });
+  return [...stageDoors, complete, '--', ...around(shape, [...stageDoors, ...doors, '--'], { inner, start })];
 }
 
-function openingCommand({ sh, perl, ip }: EnclosureTools, stage: string, how: 'any' | 'lo'): string[] {
-  if (perl !== undefined) return [perl, join(stage, 'doors.pl'), how];
-  return nodeDoorsCommand({ sh, ip, node: process.execPath, program: join(stage, 'doors.cjs'), channel: FD.channel }, how);
+function around(
+  shape: EnclosureOptions['shape'],
+  opening: readonly string[],
+  { inner, start }: Record<'inner' | 'start', readonly string[]>,
+): string[] {
+  return shape === 'nested' ? [inner[0] ?? '', ...OUTER_ARGUMENTS, '--', ...opening, ...inner, ...start] : [...inner, ...opening, ...start];
 }
 
 /** A shell cannot take back what is ignored; without perl nothing is. */

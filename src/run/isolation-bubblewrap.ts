@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { shortPath } from '../core/home-path.ts';
 import { writeError } from '../core/private-file.ts';
 import type { Received } from '../proxy/doors.ts';
-import { bubblewrapFeatures, type BubblewrapFeatures } from '../sandbox/availability.ts';
+import { quickFeatures } from '../sandbox/availability.ts';
 import { innerArguments } from '../sandbox/bubblewrap.ts';
 import { confinementFor, type Surveyed } from '../sandbox/surroundings.ts';
 import type { Confinement, Replaced } from '../sandbox/confinement.ts';
@@ -16,16 +16,13 @@ import type { Launch } from './child.ts';
 import { Enclosure, reachOf, type Door, type EnclosureOptions, type EnclosureTools, type OpenDoors } from './enclosure.ts';
 import { withoutAgents } from './isolation-agents.ts';
 import type { Isolation, IsolationRequest } from './isolation.ts';
-import { namedPorts } from './isolation-ports.ts';
+import { namedPorts, namesLoopback } from './isolation-ports.ts';
 import type { Signals } from './signals.ts';
 import { Tripwire } from './tripwire.ts';
 
 /** There is nothing else in that network, so it is free. */
 const PROXY_PORT = 3128;
 const PROXY = tcp('127.0.0.1', PROXY_PORT);
-/** Asking bubblewrap what it knows. */
-const FEATURES_MS = 5_000;
-
 const NAMES: Door = 'udp:127.0.0.1:53';
 
 export type LinuxTools = EnclosureTools & { readonly seccomp: Buffer };
@@ -36,7 +33,7 @@ export class BubblewrapIsolation implements Isolation {
   readonly #enclosure: Enclosure;
   readonly #shape: EnclosureOptions['shape'];
   readonly #surveyed: Surveyed;
-  readonly #features: Promise<BubblewrapFeatures>;
+  readonly #features: ReturnType<typeof quickFeatures>;
 
   static begin(request: IsolationRequest, tools: LinuxTools, shape: EnclosureOptions['shape']): BubblewrapIsolation {
     return new BubblewrapIsolation(request, tools, shape);
@@ -48,8 +45,7 @@ export class BubblewrapIsolation implements Isolation {
     const direct = shape === 'nested' ? [80, 443, ...namedPorts(config)].filter((port) => !loopback.includes(port)) : [];
     this.#request = request;
     this.#shape = shape;
-    this.#features = bubblewrapFeatures(tools.bwrap, AbortSignal.timeout(FEATURES_MS));
-    this.#features.catch(() => undefined);
+    this.#features = quickFeatures(tools.bwrap);
     this.#enclosure = Enclosure.open({
       ...{ tools, stage, command, seccomp, shape },
       output: request.connect(),
@@ -60,10 +56,20 @@ export class BubblewrapIsolation implements Isolation {
         ...(shape === 'nested' ? [NAMES] : []),
       ],
     });
-    this.enclosed = { proxyPort: PROXY_PORT, reach: reachOf(shape, tools), doors: this.#enclosure.doors.then((open) => received(open)) };
+    this.enclosed = {
+      proxyPort: PROXY_PORT,
+      reach: reachOf(shape, tools),
+      ownLoopback: !namesLoopback(config),
+      doors: this.#enclosure.doors.then((open) => received(open)),
+    };
     this.enclosed.doors.catch(() => undefined);
-    // Takes as long as what it runs beside.
-    this.#surveyed = confinementFor({ env, config, settings, own: [stage], directory: process.cwd(), names: shape === 'nested' });
+    try {
+      // Takes as long as what it runs beside.
+      this.#surveyed = confinementFor({ env, config, settings, own: [stage], directory: process.cwd(), names: shape === 'nested' });
+    } catch (error) {
+      this.#enclosure.close();
+      throw error;
+    }
   }
 
   async settled(): Promise<void> {
@@ -86,10 +92,12 @@ export class BubblewrapIsolation implements Isolation {
       };
       return await this.#enclosure.run(await this.#arguments(whole, run), { graceMs, signals });
     } finally {
-      for (const path of tripwire.close()) {
-        const text = `${shortPath(path, env)} was not there before this run: look at it before a program outside obeys it`;
-        tell({ level: 'warning', text });
-      }
+      const { appeared, removed } = tripwire.close();
+      const about = (path: string, text: string): void => {
+        tell({ level: 'warning', text: `${shortPath(path, env)} was not there before this run: ${text}` });
+      };
+      for (const path of appeared) about(path, 'look at it before a program outside obeys it');
+      for (const path of removed) about(path, 'git would have obeyed it, so it was removed');
     }
   }
 
@@ -99,7 +107,7 @@ export class BubblewrapIsolation implements Isolation {
     return innerArguments(confinement, {
       emptyFile,
       replacements: await writeAll(folder, confinement.replaced),
-      features: await this.#features,
+      features: this.#features,
       uid: process.getuid?.() ?? 0,
       gid: process.getgid?.() ?? 0,
       environment: { ...withoutAgents(variables), ...temporaryFolder(variables, confinement) },

@@ -30,6 +30,30 @@ export function withDescendants(roots: readonly Process[], living: readonly Proc
   return [...found.values()];
 }
 
+/** Everybody below, too, and nobody gets away by a fork: all are stopped before any is killed. Only for what has no state to save. */
+export function killTree(pid: number): void {
+  const stopped = new Set<number>();
+  for (let found = -1; found !== stopped.size;) {
+    found = stopped.size;
+    const living = livingProcesses();
+    const roots = living.filter((each) => each.pid === pid);
+    for (const each of withDescendants(roots, living)) {
+      if (!stopped.has(each.pid)) send(each.pid, 'SIGSTOP');
+      stopped.add(each.pid);
+    }
+  }
+  for (const each of stopped) send(each, 'SIGKILL');
+}
+
+/** To one process, or to a group by its negative number. It may be gone already. */
+export function send(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // ESRCH; or EPERM, for a program that changed its user.
+  }
+}
+
 /** The fields of proc_pid_stat(5) from the third on: state, ppid, pgrp, session, tty_nr, tpgid, … Empty when the process is gone. */
 export function statFields(pid: number | string): string[] {
   try {

@@ -5,6 +5,13 @@ import { lstatSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { LOCAL_FILE } from '../config/find.ts';
 
+export interface Traces {
+  /** What is there now and was not. */
+  readonly appeared: readonly string[];
+  /** The same, and so dangerous that it is gone again. */
+  readonly removed: readonly string[];
+}
+
 export class Tripwire {
   /** Made here: empty, which means the same as absent. To be guarded. */
   readonly standIns: readonly string[];
@@ -22,10 +29,12 @@ export class Tripwire {
     this.#others = guarded.filter((path) => basename(path) === LOCAL_FILE && sizeOf(path) === 0);
   }
 
-  /** Takes the stand-ins away and says what is there now. Call it once, when the program has ended. */
-  close(): readonly string[] {
+  /** Takes the stand-ins away and looks. Call it once, when the program has ended. */
+  close(): Traces {
+    const removed = this.#watched.filter((path) => basename(path) === 'commondir' && isThere(path) && remove(path));
     const changed = [...this.#inodes].filter(([path, inode]) => !removeOwn(path, inode)).map(([path]) => path);
-    return [...this.#watched, ...changed, ...this.#others.filter((path) => sizeOf(path) !== 0)].filter(isThere);
+    const kept = [...this.#watched, ...changed, ...this.#others.filter((path) => sizeOf(path) !== 0)];
+    return { appeared: kept.filter(isThere), removed };
   }
 }
 
@@ -44,6 +53,16 @@ function removeOwn(path: string, inode: number): boolean {
     const found = lstatSync(path);
     if (found.ino !== inode || found.size > 0) return false;
     rmSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Git takes its settings from where this file leads, and they name programs to run. It is never in a repository's own folder otherwise. */
+function remove(path: string): boolean {
+  try {
+    rmSync(path, { recursive: true });
     return true;
   } catch {
     return false;

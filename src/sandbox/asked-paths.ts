@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import { KzError } from '../core/errors.ts';
 import type { SandboxSettings } from '../config/sandbox-settings.ts';
 import { shortPath } from '../core/home-path.ts';
+import { plantedLink } from './links.ts';
 import { holdsEverything, isPseudo, lookAt, tooMuch, type Found, type Machine } from './machine.ts';
 
 export interface AskedPaths {
@@ -15,10 +16,14 @@ export interface AskedPaths {
 
 type Key = 'read' | 'write' | 'hide';
 
-/** The paths are absolute, as the config is once it is loaded. Throws `config-invalid`. */
-export function askedPaths(settings: Pick<SandboxSettings, Key>, machine: Machine): AskedPaths {
+/**
+ * The paths are absolute, as the config is once it is loaded. `open` is where the program may write, without what `write` names. Throws
+ * `config-invalid`.
+ */
+export function askedPaths(settings: Pick<SandboxSettings, Key>, machine: Machine, open: readonly string[]): AskedPaths {
   const notes: string[] = [];
-  const look = (key: Key): Found[] => settings[key].flatMap((path) => lookAtAsked(key, resolve(path), { machine, notes }) ?? []);
+  const all = [...open, ...settings.write.flatMap((path) => lookAt(path)?.path ?? [])];
+  const look = (key: Key): Found[] => settings[key].flatMap((path) => lookAtAsked(key, resolve(path), { machine, notes, open: all }) ?? []);
   const asked = { read: look('read'), write: look('write'), hide: look('hide') };
   const [both] = asked.hide.filter(({ path }) => [...asked.read, ...asked.write].some((each) => each.path === path));
   if (both !== undefined) {
@@ -33,7 +38,13 @@ export function askedPaths(settings: Pick<SandboxSettings, Key>, machine: Machin
   return { ...asked, notes };
 }
 
-function lookAtAsked(key: Key, path: string, { machine, notes }: { machine: Machine; notes: string[] }): Found | undefined {
+interface Looking {
+  readonly machine: Machine;
+  readonly notes: string[];
+  readonly open: readonly string[];
+}
+
+function lookAtAsked(key: Key, path: string, { machine, notes, open }: Looking): Found | undefined {
   const name = shortPath(path, machine.env);
   const found = lookAt(path);
   if (found === undefined) {
@@ -47,7 +58,29 @@ function lookAtAsked(key: Key, path: string, { machine, notes }: { machine: Mach
   if (isPseudo(found.path, machine)) {
     throw invalid(`names ${name} in \`${key}\`: the program has its own /proc and /dev, and cannot write to /sys`, 'take it out');
   }
+  const link = plantedLink(path, open);
+  if (link !== undefined) judgeLink({ key, name, real: shortPath(found.path, machine.env), link: shortPath(link, machine.env) }, notes);
   return found;
+}
+
+interface Linked {
+  readonly key: Key;
+  readonly name: string;
+  readonly real: string;
+  readonly link: string;
+}
+
+/** Hiding what a link leads to is never wrong, but it lasts only as long as the link. */
+function judgeLink({ key, name, real, link }: Linked, notes: string[]): void {
+  if (key === 'hide') {
+    notes.push(`\`hide\` names ${name}, which leads to ${real} by ${link}: a link that the program can take away, so name ${real} itself`);
+    return;
+  }
+  const way = name === link ? 'a link' : `by way of the link ${link},`;
+  throw invalid(
+    `names ${name} in \`${key}\`, ${way} that a program could have made`,
+    `if it is yours, write ${JSON.stringify(real)} instead`,
+  );
 }
 
 function notMissing(key: Key, name: string, notes: string[]): void {

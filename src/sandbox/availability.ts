@@ -93,6 +93,12 @@ export async function bubblewrapFeatures(bwrap: string, signal: AbortSignal): Pr
   };
 }
 
+/** The same from the program's own text, where it is one: a run does not wait for it to be started. What cannot be told is not used. */
+export function quickFeatures(bwrap: string): Pick<BubblewrapFeatures, 'disableUserns' | 'size'> {
+  const text = readFileSync(bwrap);
+  return { disableUserns: text.includes('--disable-userns\0'), size: text.includes('--size\0') };
+}
+
 /** The machine that kz runs on. */
 export function machineFacts(): MachineFacts {
   return {

@@ -2,6 +2,7 @@
 // (`~/.cargo/bin`, `~/go/bin`, pnpm's own) are not among them.
 import { accessSync, constants, existsSync, readdirSync } from 'node:fs';
 import { basename, delimiter, dirname, isAbsolute, join } from 'node:path';
+import { plantedLink } from './links.ts';
 import { isInside, isLink, lookAt, tooMuch, words, xdgFolder, type Machine } from './machine.ts';
 import { GUARDED_AT_HOME } from './project.ts';
 
@@ -12,19 +13,45 @@ export interface Caches {
   readonly missing: readonly string[];
   /** Inside of `found`: versions of programs that are installed, which people run outside as well. New ones can be added. */
   readonly installed: readonly string[];
+  /** Links that lead from what is writable to what would be a cache. */
+  readonly refused: readonly string[];
 }
 
-/** What a variable names is left out when it is more than a cache: a home, a folder of the system. */
-export function packageCaches(machine: Machine): Caches {
+/**
+ * What a variable names is left out when it is more than a cache: a home, a folder of the system. `open` is what else the program may write to:
+ * no link in there is followed, nor one in another cache.
+ */
+export function packageCaches(machine: Machine, open: readonly string[]): Caches {
   const isCache = cacheCheck(machine);
-  const places = cachePlaces(machine);
-  const found = places.flatMap((place) => lookAt(place) ?? []).filter(({ path }) => isCache(path));
-  const wanted = neededFolders(machine);
+  const { found, refused } = withoutPlanted(cachePlaces(machine), open, isCache);
+  const wanted = neededFolders(machine).flatMap((path) => missingFolder(path, machine, [...open, ...found]) ?? []);
   return {
-    found: [...new Set(found.map(({ path }) => path))],
-    missing: wanted.flatMap((path) => missingFolder(path, machine, isCache) ?? []),
-    installed: programFolders(machine).flatMap(childrenOf),
+    found,
+    missing: wanted.filter(isCache),
+    installed: programFolders(machine).flatMap((folder) => childrenOf(lookAt(folder)?.path)),
+    refused,
   };
+}
+
+/** Short ones first: one cache may be in another, whose links do not count. Of the rest each is looked at again when all are known. */
+function withoutPlanted(
+  places: readonly string[],
+  open: readonly string[],
+  isCache: (path: string) => boolean,
+): Pick<Caches, 'found' | 'refused'> {
+  const found = new Map<string, string>();
+  const refused = new Set<string>();
+  const isRefused = (place: string): boolean => {
+    const link = plantedLink(place, [...open, ...found.values()]);
+    if (link !== undefined) refused.add(link);
+    return link !== undefined;
+  };
+  for (const place of [...new Set(places)].sort((a, b) => a.length - b.length)) {
+    const path = lookAt(place)?.path;
+    if (path !== undefined && isCache(path) && !isRefused(place)) found.set(place, path);
+  }
+  for (const place of [...found.keys()]) if (isRefused(place)) found.delete(place);
+  return { found: [...new Set(found.values())], refused: [...refused] };
 }
 
 /** `npx` and `uvx` do nothing without these, so where there is such a program, they are. */
@@ -47,13 +74,13 @@ function cacheCheck(machine: Machine): (path: string) => boolean {
 
 function cachePlaces(machine: Machine): string[] {
   const { home } = machine;
-  const usual = [...IN_CACHE.map((name) => inCache(machine, name)), ...IN_DATA.map((name) => join(xdgFolder(machine, 'DATA'), name))];
+  const usual = [...IN_CACHE.map((name) => inCache(machine, name)), ...IN_DATA.map((name) => `${xdgFolder(machine, 'DATA')}/${name}`)];
   const moved = NAMED_BY.flatMap((name) => named(machine, name, []));
   const within = Object.entries(WITHIN).flatMap(([name, [folder, ...inner]]) =>
-    named(machine, name, [join(home, folder)]).flatMap((base) => inner.map((path) => join(base, path))),
+    named(machine, name, [join(home, folder)]).flatMap((base) => inner.map((path) => `${base}/${path}`)),
   );
   const goPath = (machine.env.GOPATH ?? '').split(delimiter).find((path) => isAbsolute(path)) ?? join(home, 'go');
-  return [...usual, ...IN_HOME.map((path) => join(home, path)), ...moved, ...within, join(goPath, 'pkg'), ...programFolders(machine)];
+  return [...usual, ...IN_HOME.map((path) => `${home}/${path}`), ...moved, ...within, join(goPath, 'pkg'), ...programFolders(machine)];
 }
 
 const IN_HOME = words(`
@@ -88,7 +115,7 @@ function programFolders(machine: Machine): string[] {
     ...named(machine, 'PUPPETEER_CACHE_DIR', [inCache(machine, 'puppeteer')]),
     join(machine.home, '.gradle/wrapper/dists'),
   ];
-  return folders.flatMap((folder) => lookAt(folder)?.path ?? []);
+  return folders;
 }
 
 function uvFolders(machine: Machine): string[] {
@@ -97,7 +124,8 @@ function uvFolders(machine: Machine): string[] {
   return [...tools, ...named(machine, 'UV_PYTHON_INSTALL_DIR', [join(data, 'python')])];
 }
 
-function childrenOf(folder: string): string[] {
+function childrenOf(folder: string | undefined): string[] {
+  if (folder === undefined) return [];
   try {
     const entries = readdirSync(folder, { withFileTypes: true });
     return entries.filter((entry) => entry.isDirectory() && !entry.name.startsWith('.')).map(({ name }) => join(folder, name));
@@ -119,15 +147,15 @@ function named({ env }: Machine, name: string, otherwise: readonly string[]): re
 }
 
 /** Below a home folder that kz can write to. */
-function missingFolder(path: string, machine: Machine, isCache: (path: string) => boolean): string | undefined {
+function missingFolder(path: string, machine: Machine, open: readonly string[]): string | undefined {
   if (lookAt(path) !== undefined || isLink(path)) return undefined;
   let rest = '';
   let folder = path;
   for (; lookAt(folder) === undefined; folder = dirname(folder)) rest = join(basename(folder), rest);
   const found = lookAt(folder);
-  if (found?.kind !== 'folder' || !isWritable(found.path)) return undefined;
+  if (found?.kind !== 'folder' || !isWritable(found.path) || plantedLink(folder, open) !== undefined) return undefined;
   const target = join(found.path, rest).replace(/\/$/, '');
-  return machine.homes.some((home) => target.startsWith(`${home}/`)) && isCache(target) ? target : undefined;
+  return machine.homes.some((home) => target.startsWith(`${home}/`)) ? target : undefined;
 }
 
 function isWritable(folder: string): boolean {

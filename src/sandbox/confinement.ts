@@ -3,6 +3,10 @@
 /**
  * Every path is absolute and real (no symbolic link on the way), exists, and is the program's as well as kz's. What is in no list can be read
  * and not written. Where lists disagree about a path, the longer path wins; about the same path, the later list.
+ *
+ * One exception: a `readable` path below a temporary or emptied folder may itself be a link that leads out of it (NixOS' /run/current-system,
+ * fnm's folders in /run). In there it is a folder with its target's contents. One that would show something hidden, or replaced, under another
+ * name is not used.
  */
 export interface Confinement {
   /** Where the program starts. */

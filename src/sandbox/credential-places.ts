@@ -4,7 +4,7 @@ import { readdirSync } from 'node:fs';
 import { delimiter, isAbsolute, join } from 'node:path';
 import { looksLikeSecretName } from '../core/credential-shape.ts';
 import { absolutePath } from '../core/home-path.ts';
-import { isWsl, lookAt, systemPath, words, xdgFolder, type Machine } from './machine.ts';
+import { isWsl, lookAt, namesIn, systemPath, words, xdgFolder, type Machine } from './machine.ts';
 
 /** Below a home, `%` for a space. Folders where all or most is credentials, so that a file which a login makes later is hidden as well. */
 const HOME_FOLDERS = words(`
@@ -151,8 +151,9 @@ function namedPlaces(machine: Machine): string[] {
 /** `POSTGRES_PASSWORD_FILE`, `DEPLOY_KEY`: the name says what the file is. */
 function filesOfSecrets({ env }: Machine): string[] {
   return Object.entries(env).flatMap(([name, value]) => {
-    if (value === undefined || !isAbsolute(value) || !looksLikeSecretName(name.replace(/_(?:FILE|PATH)$/i, ''))) return [];
-    return lookAt(value)?.kind === 'file' ? [value] : [];
+    // What is no file is known faster than what its name means; and these two always are one.
+    if (name === 'SHELL' || name === '_' || value === undefined || !isAbsolute(value) || lookAt(value)?.kind !== 'file') return [];
+    return looksLikeSecretName(name.replace(/_(?:FILE|PATH)$/i, '')) ? [value] : [];
   });
 }
 
@@ -169,12 +170,4 @@ function windowsPlaces(machine: Machine): string[] {
   const users = drives.map((drive) => systemPath(machine, `/mnt/${drive}/Users`));
   const homes = users.flatMap((folder) => namesIn(folder).map((name) => join(folder, name)));
   return homes.flatMap((home) => presentIn(home, ['AppData', ...HOME_FOLDERS, ...HOME_FILES, ...histories(home)]));
-}
-
-function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch {
-    return [];
-  }
 }

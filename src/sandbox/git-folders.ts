@@ -33,7 +33,7 @@ export function gitFolders(project: string): GitFolders {
 
 function repository(folder: string, project: string): GitFolders {
   const hooks = join(folder, 'hooks');
-  const others = ['config', 'config.worktree', 'info/attributes'].map((name) => join(folder, name));
+  const others = ['config', 'config.worktree', 'commondir', 'info/attributes'].map((name) => join(folder, name));
   return { writable: [], guarded: [hooks, ...others, ...namedHooks(folder, project)], missing: lookAt(hooks) === undefined ? [hooks] : [] };
 }
 

@@ -1,8 +1,8 @@
 // Every Unix socket with a path that somebody listens on, or may receive at: behind each is a program outside of the sandbox. The kernel's list
 // is of this network namespace only, so sockets that were mounted into a container, and those that variables name, are asked for as well.
-import { closeSync, openSync, readdirSync, readlinkSync, readSync } from 'node:fs';
+import { closeSync, openSync, readlinkSync, readSync } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
-import { lookAt, systemPath, type Machine } from './machine.ts';
+import { lookAt, namesIn, systemPath, type Machine } from './machine.ts';
 
 export interface SocketSearch {
   /** Folders that a socket with a relative name may be in. */
@@ -131,12 +131,4 @@ function octal(_match: string, digits: string): string {
 function pathOfSocket(path: string): string | undefined {
   const found = lookAt(path);
   return found?.kind === 'socket' ? found.path : undefined;
-}
-
-function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch {
-    return [];
-  }
 }

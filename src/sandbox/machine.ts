@@ -1,8 +1,8 @@
 // What the other files here ask about the machine: whose home is where, what a path really is, and which folders belong to the system.
 // Looks, and changes nothing.
-import { lstatSync, realpathSync, statSync, type Stats } from 'node:fs';
+import { lstatSync, readdirSync, realpathSync, statSync, type Stats } from 'node:fs';
 import { homedir, userInfo } from 'node:os';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 
 export type Env = Readonly<Record<string, string | undefined>>;
 
@@ -51,8 +51,27 @@ export interface Found {
 /** `other` is what is made to be read by somebody: a FIFO, which password managers put in the place of a `.env`. */
 export type Kind = 'folder' | 'file' | 'socket' | 'device' | 'other';
 
+/** While one survey is made, the same question has the same answer: many are asked from several sides, and each takes the kernel a while. */
+export function remembering<T>(survey: () => T): T {
+  known = new Map();
+  try {
+    return survey();
+  } finally {
+    known = undefined;
+  }
+}
+
+let known: Map<string, Found | undefined> | undefined;
+
 /** Follows links. Undefined for what is not there, and for what kz may not look at: no more may the program. */
 export function lookAt(path: string): Found | undefined {
+  if (known?.has(path) === true) return known.get(path);
+  const found = lookAnew(path);
+  known?.set(path, found);
+  return found;
+}
+
+function lookAnew(path: string): Found | undefined {
   try {
     const stats = statSync(path, { throwIfNoEntry: false });
     if (stats === undefined) return undefined;
@@ -65,9 +84,31 @@ export function lookAt(path: string): Found | undefined {
 /** Also one that leads nowhere. */
 export function isLink(path: string): boolean {
   try {
-    return lstatSync(path).isSymbolicLink();
+    return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true;
   } catch {
     return false;
+  }
+}
+
+/** Where it would really be. Undefined when something is there, if only a link to nowhere. */
+export function placeOfMissing(path: string): string | undefined {
+  const names: string[] = [];
+  let folder = path;
+  for (; lookAt(folder) === undefined; folder = dirname(folder)) {
+    if (isLink(folder)) return undefined;
+    names.unshift(basename(folder));
+  }
+  return names.length === 0 ? undefined : join(lookAt(folder)?.path ?? folder, ...names);
+}
+
+/** Of what a folder holds. Nothing for what is none, or may not be listed. */
+export function namesIn(folder: string): readonly string[] {
+  // An error takes longer than the question.
+  if (lookAt(folder)?.kind !== 'folder') return [];
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
   }
 }
 

@@ -1,8 +1,7 @@
 // The project: which folders it is, what in it a person's tools run without being asked, and which of its files hold values.
-import { readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Config } from '../config/load.ts';
-import { isInside, lookAt, words } from './machine.ts';
+import { isInside, lookAt, namesIn, words } from './machine.ts';
 
 /** Real: the folders of the project's config files, and where the program starts. */
 export function projectFolders(config: Pick<Config, 'files'>, directory: string): readonly string[] {
@@ -58,12 +57,4 @@ function repositoryRoot(start: string): string | undefined {
     if (lookAt(join(folder, '.git')) !== undefined) return folder;
   }
   return undefined;
-}
-
-function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch {
-    return [];
-  }
 }

@@ -1,9 +1,9 @@
 // The files that this run's own secrets come from: kz's folders and store, identities, what providers log in with, and what refs name.
 import { dirname, join } from 'node:path';
 import { userDirectory } from '../config/find.ts';
-import type { Config, Declaration, DocumentDeclaration } from '../config/load.ts';
-import { absolutePath } from '../core/home-path.ts';
+import type { Config } from '../config/load.ts';
 import { lookAt, xdgFolder, type Machine } from './machine.ts';
+import { entriesOf, fileOf } from './obeyed.ts';
 
 export type SecretsConfig = Pick<Config, 'secrets' | 'documents' | 'providers'>;
 
@@ -30,21 +30,13 @@ function providerFiles({ providers }: SecretsConfig): string[] {
 const KEY_ENDINGS = ['.key', '.key.age', '.key.keychain'];
 
 function refFiles(config: SecretsConfig, machine: Machine): string[] {
-  const entries: readonly (Declaration | DocumentDeclaration)[] = [...config.secrets.values(), ...config.documents];
   const hidden = new Set<string>();
   const exposed = new Set<string>();
-  for (const entry of entries) {
-    const path = fileOf(entry, machine);
+  for (const entry of entriesOf(config)) {
+    const path = fileOf(entry, machine.env);
     if (path !== undefined) ('expose' in entry && entry.expose === true ? exposed : hidden).add(path);
   }
   return [...hidden].map((path) => versionsOf(path, exposed));
-}
-
-/** As providers/file.ts and providers/age.ts read it. */
-function fileOf({ provider, ref, origin }: Declaration | DocumentDeclaration, { env }: Machine): string | undefined {
-  const file =
-    provider === 'file' ? /^(.*?)(?:#[^#]*)?$/s.exec(ref)?.[1] : provider === 'age' ? /^(.*?[^/]\.age)(?:#|$)/.exec(ref)?.[1] : '';
-  return file === undefined || file === '' ? undefined : absolutePath(file, dirname(origin.file.path), env);
 }
 
 /** Kubernetes puts each version of a mounted secret in a new folder beside `..data`: only the folder above stays the same. */

@@ -1,4 +1,5 @@
 // Files of settings that may hold credentials as well: the program gets them without. What cannot be read, or is too large, is hidden whole.
+import { isUtf8 } from 'node:buffer';
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { isReference, RANDOM_SHAPE, secretValueShape } from '../core/credential-shape.ts';
@@ -34,7 +35,7 @@ function places(machine: Machine, projects: readonly string[], gitConfigs: reado
   );
   const npm = [
     ...named,
-    ...[...homes, ...projects].flatMap((folder) => ['.npmrc', '.yarnrc', '.bunfig.toml', 'bunfig.toml'].map((name) => join(folder, name))),
+    ...[...homes, ...projects].flatMap((folder) => ['.npmrc', '.yarnrc', '.bunfig.toml', 'bunfig.toml'].map((name) => `${folder}/${name}`)),
     ...[join(config, 'pnpm/rc'), ...['/etc/npmrc', '/usr/etc/npmrc', '/usr/local/etc/npmrc'].map((path) => systemPath(machine, path))],
   ];
   const pip = [env.PIP_CONFIG_FILE ?? '', join(config, 'pip/pip.conf'), join(config, 'uv/uv.toml'), systemPath(machine, '/etc/pip.conf')];
@@ -43,7 +44,7 @@ function places(machine: Machine, projects: readonly string[], gitConfigs: reado
     ...npm.map((path) => [path, withoutLogins] as const),
     ...pip.filter((path) => path !== '').map((path) => [path, withoutLogins] as const),
     ...git.map((path) => [path, withoutLogins] as const),
-    ...homes.flatMap((home) => Object.entries(AT_HOME).map(([name, clean]) => [join(home, name), clean] as const)),
+    ...homes.flatMap((home) => Object.entries(AT_HOME).map(([name, clean]) => [`${home}/${name}`, clean] as const)),
     ...projects.map((folder) => [join(folder, '.yarnrc.yml'), withoutLogins] as const),
   ];
 }
@@ -107,7 +108,8 @@ const MOST_BYTES = 262_144;
 function textOf(path: string): string | undefined {
   try {
     if (statSync(path).size > MOST_BYTES) return undefined;
-    return new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(path));
+    const bytes = readFileSync(path);
+    return isUtf8(bytes) ? bytes.toString() : undefined;
   } catch {
     return undefined;
   }

@@ -1,16 +1,17 @@
 // What this machine and this config make of a program's confinement: looks, and decides. Changes nothing, and starts nothing.
 import { totalmem } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import type { Config } from '../config/load.ts';
 import { sandboxSettings, type SandboxSettings } from '../config/sandbox-settings.ts';
 import { KzError } from '../core/errors.ts';
 import { shortPath } from '../core/home-path.ts';
-import { askedPaths, type AskedPaths } from './asked-paths.ts';
-import { packageCaches } from './caches.ts';
+import { askedPaths } from './asked-paths.ts';
+import { packageCaches, type Caches } from './caches.ts';
 import type { Confinement } from './confinement.ts';
 import { credentialPlaces } from './credential-places.ts';
 import { gitFolders } from './git-folders.ts';
-import { above, around, isAnyInside, isGone, listsOf, put, type Layout } from './layout.ts';
+import { absentPlaces, guard, ownPlaces, refuseLinkedConfigs, type Guarding } from './guarding.ts';
+import { above, around, isAnyInside, isGone, listsOf, put } from './layout.ts';
 import { liveSockets } from './live-sockets.ts';
 import {
   holdsEverything,
@@ -18,6 +19,7 @@ import {
   isPseudo,
   lookAt,
   machineOf,
+  remembering,
   systemPath,
   tooMuch,
   type Machine,
@@ -25,7 +27,7 @@ import {
 } from './machine.ts';
 import { nameFiles } from './name-files.ts';
 import { programFolders } from './program-folders.ts';
-import { GUARDED, GUARDED_AT_HOME, projectFolders, valueFiles } from './project.ts';
+import { projectFolders, valueFiles } from './project.ts';
 import { secretFiles } from './secret-files.ts';
 import { settingsFiles } from './settings-files.ts';
 
@@ -57,18 +59,20 @@ export interface Surveyed {
 
 /**
  * What does not exist is in no list: a credential file that is made while the program runs can be read, unless it is in a hidden folder, and so
- * can one that was hidden by itself and is replaced meanwhile. Of `readable`, a path below what is emptied or temporary may be a link outside:
- * it has its target's contents in there. Throws `config-invalid` for paths of the config that cannot be had, and `start-failed` when the program
- * cannot start where it should.
+ * can one that was hidden by itself and is replaced meanwhile. Throws `config-invalid` for paths of the config that cannot be had,
+ * `config-untrusted` for a config that the program could exchange, and `start-failed` when the program cannot start where it should.
  */
 export function confinementFor(input: Surroundings): Surveyed {
+  return remembering(() => surveyOf(input));
+}
+
+function surveyOf(input: Surroundings): Surveyed {
   const machine = machineOf(input);
   const directory = lookAt(input.directory)?.path;
   if (directory === undefined)
     throw new KzError('start-failed', `cannot start in ${input.directory}: it is not there`, { hint: 'cd elsewhere' });
-  const asked = askedPaths(input.settings ?? sandboxSettings(input.config.blind), machine);
-  const projects = projectFolders(input.config, directory);
-  const survey: Survey = { input, machine, asked, directory, projects, layout: new Map(), missing: [], notes: [...asked.notes] };
+  const survey = beginSurvey(input, machine, directory);
+  const { asked } = survey;
   emptyFolders(survey);
   keepHomes(survey);
   hideCredentials(survey);
@@ -76,8 +80,11 @@ export function confinementFor(input: Surroundings): Surveyed {
   openCaches(survey);
   for (const { path, kind } of asked.hide) survey.layout.set(path, { list: 'hidden', kind: kind === 'folder' ? 'folder' : 'file' });
   for (const { path } of asked.write) survey.layout.set(path, { list: 'writable' });
-  const gitConfigs = guard(survey);
-  replaceFiles(survey, gitConfigs);
+  const guarded = guard(survey);
+  replaceFiles(
+    survey,
+    guarded.filter((path) => path.endsWith('/config')),
+  );
   keepReadable(survey);
   keepOwn(survey);
   hideSockets(survey);
@@ -87,19 +94,29 @@ export function confinementFor(input: Surroundings): Surveyed {
     confinement: { directory, ...listsOf(survey.layout), temporaryBytes },
     missing: survey.missing,
     notes: [...new Set(survey.notes)],
-    absent: [],
+    absent: absentPlaces(guarded, survey),
   };
 }
 
-interface Survey {
+interface Survey extends Guarding {
   readonly input: Surroundings;
-  readonly machine: Machine;
-  readonly asked: AskedPaths;
-  readonly directory: string;
-  readonly projects: readonly string[];
-  readonly layout: Layout;
-  readonly missing: string[];
-  readonly notes: string[];
+  readonly caches: Caches;
+}
+
+/** First of all, where the program may write: no link in there is followed to anything that it gets. */
+function beginSurvey(input: Surroundings, machine: Machine, directory: string): Survey {
+  const { config, settings = sandboxSettings(config.blind) } = input;
+  const projects = projectFolders(config, directory);
+  const own = projects.filter((path) => tooMuch(path, machine) === undefined).flatMap((path) => [path, ...gitFolders(path).writable]);
+  refuseLinkedConfigs(config, own);
+  const caches = packageCaches(machine, [...own, ...settings.write.flatMap((path) => lookAt(path)?.path ?? [])]);
+  const asked = askedPaths(settings, machine, [...own, ...caches.found]);
+  const open = [...own, ...caches.found, ...asked.write.map(({ path }) => path)];
+  const linked = caches.refused.map(
+    (path) => `${shortPath(path, machine.env)} is a link that a program could have made: no cache, not writable`,
+  );
+  const notes = [...asked.notes, ...linked];
+  return { input, config, machine, asked, caches, directory, projects, open, layout: new Map(), missing: [], notes };
 }
 
 function emptyFolders({ machine, layout, projects, notes }: Survey): void {
@@ -154,8 +171,7 @@ function openProjects({ machine, projects, layout, directory, notes }: Survey): 
   notes.push(`the program cannot write to ${name}, which ${why}; \`write\` in [blind.sandbox] names what it may`);
 }
 
-function openCaches({ machine, layout, missing }: Survey): void {
-  const caches = packageCaches(machine);
+function openCaches({ caches, layout, missing }: Survey): void {
   for (const path of caches.found) if (around(layout, path) !== 'hidden') put(layout, path, { list: 'writable' });
   for (const path of caches.installed) put(layout, path, { list: 'guarded' });
   for (const path of caches.missing) {
@@ -163,31 +179,6 @@ function openCaches({ machine, layout, missing }: Survey): void {
     put(layout, path, { list: 'writable' });
     missing.push(path);
   }
-}
-
-/** The configs of git that it found. */
-function guard({ input, machine, asked, projects, layout, missing }: Survey): readonly string[] {
-  const opened = [...projects, ...asked.write.map(({ path }) => path)].filter((path) => layout.get(path)?.list === 'writable');
-  const git = opened.map((folder) => gitFolders(folder));
-  for (const path of git.flatMap(({ writable }) => writable))
-    if (tooMuch(path, machine) === undefined && around(layout, path) !== 'hidden') put(layout, path, { list: 'writable' });
-  const homes = machine.homes.filter((home) => opened.some((folder) => isInside(home, folder)));
-  const places = [
-    ...input.config.files.map(({ path }) => path),
-    ...[...projects, ...opened].flatMap((folder) => GUARDED.map((name) => join(folder, name))),
-    ...homes.flatMap((home) => GUARDED_AT_HOME.map((name) => join(home, name))),
-    ...git.flatMap(({ guarded }) => guarded),
-  ];
-  for (const { path, kind } of places.flatMap((place) => lookAt(place) ?? [])) {
-    if (kind === 'device' || asked.write.some((each) => each.path === path) || isAnyInside(projects, path)) continue;
-    put(layout, path, { list: 'guarded' });
-  }
-  for (const path of git.flatMap((each) => each.missing)) {
-    if (around(layout, path) !== 'writable') continue;
-    put(layout, path, { list: 'guarded' });
-    missing.push(path);
-  }
-  return places.filter((path) => path.endsWith('/config'));
 }
 
 function keepReadable({ machine, asked, layout, notes }: Survey): void {
@@ -202,12 +193,11 @@ function keepReadable({ machine, asked, layout, notes }: Survey): void {
 }
 
 /** kz in the project's own node_modules is run outside as well. */
-function keepOwn({ input, layout }: Survey): void {
-  for (const { path } of input.own.flatMap((each) => lookAt(each) ?? [])) {
-    const list = around(layout, path);
-    if (isGone(list)) put(layout, path, { list: 'readable' });
-    else if (list === 'writable' && layout.get(path)?.list !== 'writable') put(layout, path, { list: 'guarded' });
-  }
+function keepOwn({ input, projects, layout }: Survey): void {
+  for (const { path } of input.own.flatMap((each) => lookAt(each) ?? []))
+    if (isGone(around(layout, path))) put(layout, path, { list: 'readable' });
+  for (const { path } of ownPlaces(input.own, projects).flatMap((each) => lookAt(each) ?? []))
+    if (around(layout, path) === 'writable' && layout.get(path)?.list !== 'writable') put(layout, path, { list: 'guarded' });
 }
 
 /** So many masks take longer than everything else; folders with this many sockets are for sockets. */

@@ -5,6 +5,7 @@
 # perl doors.pl HOW DOOR... -- PROGRAM ARG...
 # HOW   `any` to make every IPv4 address lead here, `lo` for loopback only
 # DOOR  tcp:ADDRESS:PORT, udp:ADDRESS:PORT; port 0 is any
+#       args:N is none: the next program will read its arguments from descriptor N, and starts when they are complete
 #
 # It speaks Node's IPC protocol on descriptor NODE_CHANNEL_FD: one JSON line for each socket, with the socket itself (SCM_RIGHTS).
 use strict;
@@ -18,8 +19,8 @@ sub machine {
   return <$file> =~ s/\s+//r;
 }
 
-# sendmsg(2), which perl has no function for.
-my %SENDMSG = (x86_64 => 46, aarch64 => 211);
+# The system calls that perl has no function for.
+my %NUMBERS = (x86_64 => {sendmsg => 46, memfd_create => 319}, aarch64 => {sendmsg => 211, memfd_create => 279});
 
 sub fail { print STDERR "kz: cannot open the doors of the sandbox: $_[0]: $!\n"; exit 1 }
 
@@ -64,26 +65,50 @@ sub pass {
   syscall($number, $channel, $message, 0) == length $line or fail 'pass';
 }
 
-my $number = $SENDMSG{machine()};
-if (!defined $number || length(pack 'P', '') != 8) { $! = 38; fail 'this machine' }
-# A number, not text: syscall() takes text for the address of it.
-my $channel = 0 + delete $ENV{NODE_CHANNEL_FD};
-delete $ENV{NODE_CHANNEL_SERIALIZATION_MODE};
+# Reads the arguments of the next program to their end and puts them where it will read them. Half of them would be half of a sandbox: when kz
+# is gone before the last word, this is the end.
+sub complete_arguments {
+  my ($descriptor, $memfd_create) = @_;
+  open my $pipe, '<&=', $descriptor or fail 'arguments';
+  my $text = do { local $/; <$pipe> } // '';
+  close $pipe;
+  $text =~ s/(?<=\0)end\0\z// or exit 1;
+  # The lowest that is free, which is the one that was closed just now. Not closed by exec.
+  my $name = "arguments\0";
+  my $file = syscall($memfd_create, $name, 0);
+  if ($file != $descriptor) { $! = 9; fail 'arguments' }
+  $^F = $file;
+  open my $memory, '+<&=', $file or fail 'arguments';
+  defined syswrite $memory, $text or fail 'arguments';
+  sysseek $memory, 0, 0 or fail 'arguments';
+  return $memory;
+}
+
+my $numbers = $NUMBERS{machine()};
+if (!defined $numbers || length(pack 'P', '') != 8) { $! = 38; fail 'this machine' }
 
 my $how = shift @ARGV;
-every_port_is_free();
-every_address_leads_here() if $how eq 'any';
-my $passed = 0;
-while (@ARGV && (my $door = shift @ARGV) ne '--') {
-  my ($kind, $address, $port) = split /:/, $door;
-  my $socket = open_door($kind, $address, $port);
-  my $type = $kind eq 'tcp' ? '"net.Server"' : '"dgram.Socket","dgramType":"udp4"';
-  pass($channel, $number, qq({"cmd":"NODE_HANDLE","type":$type,"msg":{"door":"$door"}}\n), $socket);
-  $passed++;
+if ($how eq 'any') { every_port_is_free(); every_address_leads_here() }
+my (@doors, $arguments, $held);
+while (@ARGV && (my $word = shift @ARGV) ne '--') {
+  if ($word =~ /^args:(\d+)$/) { $arguments = 0 + $1 } else { push @doors, $word }
 }
-open my $answers, '+<&=', $channel or fail 'channel';
-# Node answers each with a line. What it has not read when this end is closed would be lost.
-readline $answers or fail 'answer' for 1 .. $passed;
-close $answers;
+if (@doors) {
+  # A number, not text: syscall() takes text for the address of it.
+  my $channel = 0 + delete $ENV{NODE_CHANNEL_FD};
+  delete $ENV{NODE_CHANNEL_SERIALIZATION_MODE};
+  for my $door (@doors) {
+    my ($kind, $address, $port) = split /:/, $door;
+    my $socket = open_door($kind, $address, $port);
+    my $type = $kind eq 'tcp' ? '"net.Server"' : '"dgram.Socket","dgramType":"udp4"';
+    pass($channel, $numbers->{sendmsg}, qq({"cmd":"NODE_HANDLE","type":$type,"msg":{"door":"$door"}}\n), $socket);
+  }
+  open my $answers, '+<&=', $channel or fail 'channel';
+  # Node answers each with a line. What it has not read when this end is closed would be lost.
+  readline $answers or fail 'answer' for @doors;
+  # Closed later: the lowest descriptor that is free must be the one for the arguments.
+  $held = $answers;
+}
+my $memory = complete_arguments($arguments, $numbers->{memfd_create}) if defined $arguments;
+close $held if defined $held;
 exec { $ARGV[0] } @ARGV or fail "exec $ARGV[0]";
-

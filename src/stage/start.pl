@@ -18,6 +18,7 @@ for my $number (grep { /^\d+$/ && $_ > 2 } readdir $folder) {
 }
 no warnings 'exec';
 exec { $ARGV[0] } @ARGV;
-my $status = $!{ENOENT} || $!{ENOTDIR} ? 127 : 126;
+# ENOENT, ENOTDIR.
+my $status = $! == 2 || $! == 20 ? 127 : 126;
 print STDERR "kz: error: cannot start $ARGV[0] in the sandbox: \l$!\n";
 exit $status;

@@ -11,7 +11,7 @@ describe('read, write, hide', () => {
     const env = { AWS_SHARED_CREDENTIALS_FILE: '~/.aws/credentials' };
     const { confinement } = machine.survey({ env, settings: { ...ASKED, read: [machine.path('home/me/.aws'), hosts] } });
     expect(confinement.hidden).toEqual([{ path: machine.path('home/me/.ssh'), kind: 'folder' }]);
-    expect(new Set(confinement.readable)).toEqual(new Set([hosts, machine.run]));
+    expect(new Set(confinement.readable)).toEqual(new Set([hosts]));
   });
 
   it('`read` of what is above something hidden lifts nothing, and of what is writable takes nothing away', () => {
@@ -21,7 +21,7 @@ describe('read, write, hide', () => {
       settings: { ...ASKED, read: [machine.home, machine.path('home/me/.config'), machine.project] },
     });
     expect(surveyed.confinement.hidden).toEqual([{ path: machine.path('home/me/.config/gcloud'), kind: 'folder' }]);
-    expect([surveyed.confinement.readable, writableIn(surveyed)]).toEqual([[machine.run], [machine.project]]);
+    expect([surveyed.confinement.readable, writableIn(surveyed)]).toEqual([[], [machine.project]]);
   });
 
   it('`read` below /run and /tmp shows a path, and a socket', async () => {
@@ -29,7 +29,7 @@ describe('read, write, hide', () => {
     const read = [machine.file('run/app/data'), machine.file('tmp/data'), await machine.socket('run/docker.sock')];
     machine.socketTable(read[2] ?? '');
     const { confinement } = machine.survey({ settings: { ...ASKED, read } });
-    expect(new Set(confinement.readable)).toEqual(new Set([...read, machine.run]));
+    expect(new Set(confinement.readable)).toEqual(new Set(read));
     expect(confinement.hidden).toEqual([]);
   });
 

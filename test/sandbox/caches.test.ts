@@ -46,6 +46,11 @@ describe('package caches', () => {
       expect(existsSync(path)).toBe(false);
       expect(confinement.writable).toContain(path);
     }
+    // As little as one that is there may a missing one be part of what starts programs.
+    for (const path of ['.config/systemd/uv', '.local/bin/uv'])
+      expect(machine.survey({ env: { ...env, UV_CACHE_DIR: machine.path(`home/me/${path}`) } }).missing).not.toContain(
+        machine.path(`home/me/${path}`),
+      );
     machine.link('home/me/.npm', '/nowhere/at/all');
     expect(machine.survey({ env }).missing).not.toContain(machine.path('home/me/.npm'));
     expect(machine.survey({ env: { ...env, HOME: machine.path('gone') }, accountHome: machine.path('gone') }).missing).toEqual([]);

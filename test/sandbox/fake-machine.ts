@@ -26,15 +26,13 @@ export class FakeMachine {
   readonly root: string;
   readonly home: string;
   readonly project: string;
-  readonly run: string;
 
   constructor() {
     this.root = realpathSync(mkdtempSync(join(tmpdir(), 'kz-m-')));
     made.push(this.root);
     this.home = this.folder('home/me');
     this.project = this.folder('home/me/work/app');
-    this.run = this.folder('tmp/kz-blind-1-x');
-    for (const path of ['run', 'var/tmp', 'etc', 'proc', 'dev', 'usr/bin']) this.folder(path);
+    for (const path of ['run', 'tmp', 'var/tmp', 'etc', 'proc', 'dev', 'usr/bin']) this.folder(path);
   }
 
   path(path: string): string {

@@ -144,7 +144,7 @@ const STORY_SANDBOX = process.env.KZ_STORY_SANDBOX ?? 'off';
 
 function withSandbox(args: readonly string[]): readonly string[] {
   const end = args.indexOf('--');
-  const own = end < 0 ? args : args.slice(0, end);
+  const own = args.slice(0, Math.max(end, 0));
   if (!own.includes('--blind') || own.some((word) => word.startsWith('--sandbox'))) return args;
   return [...own, '--sandbox', STORY_SANDBOX, ...args.slice(own.length)];
 }

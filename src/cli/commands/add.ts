@@ -11,7 +11,7 @@ import { suggest } from '../../core/suggest.ts';
 import { Access } from '../../providers/resolve.ts';
 import { PROVIDERS } from '../../providers/table.ts';
 import { readConfig, writeConfig } from '../config-file.ts';
-import { listArgument, providerContext, useVoice, withConfigFlags, type ConfigFlags } from '../options.ts';
+import { listArgument, providerContext, useVoice, withConfigFlags, workingFolder, type ConfigFlags } from '../options.ts';
 import { ask, hasTerminal } from '../prompt.ts';
 import { shellQuote } from '../quote.ts';
 import { notice } from '../ui.ts';
@@ -62,7 +62,7 @@ async function add(givenName: string | undefined, flags: AddFlags): Promise<void
 }
 
 function targetFile(flags: AddFlags): string {
-  const { files } = findConfig({ explicit: flags.config, env: process.env, cwd: process.cwd() });
+  const { files } = findConfig({ explicit: flags.config, env: process.env, cwd: workingFolder() });
   const project = files.find(({ layer }) => layer === 'project')?.path;
   if (project === undefined) throw new KzError('config-not-found', `no ${PROJECT_FILE} here or above`, { hint: 'run `kz init` first' });
   if (flags.local !== true) return project;

@@ -9,7 +9,7 @@ import { shortPath } from '../../core/home-path.ts';
 import { Signals } from '../../run/signals.ts';
 import { AuditView, moment, target, WIDEST_TARGET } from '../audit-view.ts';
 import { interruptible } from '../exit.ts';
-import { useVoice } from '../options.ts';
+import { useVoice, workingFolder } from '../options.ts';
 import { notice, print, printable, printJson, table } from '../ui.ts';
 
 interface AuditFlags {
@@ -181,7 +181,7 @@ function ofConfig(runs: readonly Run[], config: string | undefined): Run | undef
 
 /** Only found, not read: a config that is broken by now must not hide what happened. */
 function projectConfig(flags: AuditFlags): string | undefined {
-  const { files } = findConfig({ explicit: flags.config, env: process.env, cwd: process.cwd() });
+  const { files } = findConfig({ explicit: flags.config, env: process.env, cwd: workingFolder() });
   return files.find(({ layer }) => layer === 'project')?.path;
 }
 

@@ -19,7 +19,7 @@ import {
 import type { ProviderFinding } from '../../run/doctor-providers.ts';
 import { VERSION } from '../built.ts';
 import { concernText, doctorText } from '../doctor-view.ts';
-import { openConfig, withConfigFlags, withDeadline, withTimeoutFlag, type ConfigFlags } from '../options.ts';
+import { openConfig, withConfigFlags, withDeadline, withTimeoutFlag, workingFolder, type ConfigFlags } from '../options.ts';
 import { print, printJson } from '../ui.ts';
 
 interface DoctorFlags extends ConfigFlags {
@@ -67,7 +67,7 @@ async function open(flags: DoctorFlags): Promise<Subject> {
 
 function lookFor({ config }: DoctorFlags): Subject['found'] {
   try {
-    return findConfig({ explicit: config, env: process.env, cwd: process.cwd() });
+    return findConfig({ explicit: config, env: process.env, cwd: workingFolder() });
   } catch {
     // What was named is not there, which the problem says already.
     return { files: [], searched: [] };
