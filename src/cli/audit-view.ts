@@ -170,6 +170,7 @@ function notes({ decision, why, rule, swapped, remasked, error, protocol }: Exch
   const place = rule === null ? '' : (rule.at ?? `rule ${String(rule.index + 1)}`);
   return [
     ...(decision === 'blocked' ? [why === 'rule' ? `by ${place}` : BLOCKED[why]] : []),
+    ...(why === 'allow-loopback' && decision === 'allowed' ? [BLOCKED[why]] : []),
     ...(error === null || decision === 'blocked' ? [] : [FAILED[error]]),
     ...(protocol === 'websocket' || protocol === 'raw' ? [protocol === 'raw' ? 'a tunnel' : 'a WebSocket'] : []),
     ...swapped.map(({ name, where }) => `${name} in ${where}`),

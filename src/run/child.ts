@@ -1,7 +1,7 @@
 // One child process: spawn, forward signals, report how it ended. kz reads nothing from the child's stdin and writes nothing of its own to
 // the child's stdout: the child inherits the descriptors themselves, or pipes whose output passes filters.
 import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
-import { accessSync, constants, statSync, type Stats } from 'node:fs';
+import { accessSync, closeSync, constants, openSync, readSync, statSync, type Stats } from 'node:fs';
 import { join } from 'node:path';
 import { KzError, systemCode } from '../core/errors.ts';
 import { ChildTree, hasControllingTerminal, type ChildEnd, type StartedChild } from './child-tree.ts';
@@ -110,7 +110,26 @@ function isStarted(child: ChildProcess): child is StartedChild {
 export function refuseMissing(program: string, path: string | undefined): void {
   const found = placesOf(program, path).filter((place) => look(place)?.isFile());
   if (found.length === 0 && look(program)?.isDirectory() !== true) throw notFound(program, path, undefined);
-  if (!found.some(isExecutable)) throw notExecutable(program, undefined);
+  const script = found.find(isExecutable);
+  if (script === undefined) throw notExecutable(program, undefined);
+  const interpreter = interpreterOf(script);
+  if (interpreter !== undefined && look(interpreter) === undefined) throw withoutInterpreter(script, undefined);
+}
+
+/** What its first line names. */
+function interpreterOf(path: string): string | undefined {
+  try {
+    const file = openSync(path, 'r');
+    try {
+      const start = Buffer.alloc(256);
+      const text = start.toString('latin1', 0, readSync(file, start));
+      return /^#![ \t]*(\/[^\s]+)/.exec(text)?.[1];
+    } finally {
+      closeSync(file);
+    }
+  } catch {
+    return undefined;
+  }
 }
 
 function placesOf(program: string, path: string | undefined): string[] {
@@ -153,15 +172,17 @@ function notExecutable(program: string, cause: unknown): KzError {
 /** A script whose interpreter is missing gives the same error as a program that is missing. */
 function notFound(program: string, path: string | undefined, cause: unknown): KzError {
   const script = placesOf(program, path).find((place) => look(place)?.isFile());
-  if (script !== undefined) {
-    return new KzError('command-not-executable', `${script} names an interpreter that is not there`, {
-      hint: 'look at its first line (#!)',
-      cause,
-    });
-  }
+  if (script !== undefined) return withoutInterpreter(script, cause);
   if (program.includes('/')) return new KzError('command-not-found', `${program} is not there`, { cause });
   return new KzError('command-not-found', `${program} is not on PATH (${path ?? 'PATH is not set'})`, {
     hint: 'write the full path of the program; programs started from a desktop have a short PATH',
+    cause,
+  });
+}
+
+function withoutInterpreter(script: string, cause: unknown): KzError {
+  return new KzError('command-not-executable', `${script} names an interpreter that is not there`, {
+    hint: 'look at its first line (#!)',
     cause,
   });
 }

@@ -69,6 +69,7 @@ export class Enclosure {
   readonly #open = new Map<Door, Server | Datagrams>();
   readonly #doors: Promise<OpenDoors>;
   #hasBegun = false;
+  #isClosed = false;
   #complaint = '';
   #status = '';
 
@@ -136,15 +137,21 @@ export class Enclosure {
 
   /** Ends what was not begun. */
   close(): void {
+    if (this.#hasBegun || this.#isClosed) return;
+    this.#isClosed = true;
     const child = this.#child;
-    if (this.#hasBegun || !isRunning(child)) return;
-    if (this.#ownGroup) send(-child.pid, 'SIGKILL');
-    else killTree(child.pid);
-    if (child.connected) child.disconnect();
-    // Not before: the end of its arguments would be the end of a pipe, and where nobody waits for the last word they would be complete.
-    child.once('exit', () => {
+    const destroyStreams = (): void => {
       for (const stream of child.stdio) stream?.destroy();
-    });
+    };
+    if (isRunning(child)) {
+      if (this.#ownGroup) send(-child.pid, 'SIGKILL');
+      else killTree(child.pid);
+      // Not before: the end of the pipe with the arguments would be the last of them, where nobody waits for the last word.
+      child.once('exit', destroyStreams);
+    } else {
+      destroyStreams();
+    }
+    if (child.connected) child.disconnect();
     for (const door of this.#open.values()) door.close();
     this.#options.output?.close();
   }
@@ -156,7 +163,9 @@ export class Enclosure {
     const all = new Promise<void>((resolve) => {
       if (doors.length === 0) resolve();
       child.on('message', (message: { readonly door?: Door }, handle: unknown) => {
-        if (message.door !== undefined) open.set(message.door, handle as Server | Datagrams);
+        const socket = handle as Server | Datagrams;
+        if (this.#isClosed) socket.close();
+        else if (message.door !== undefined) open.set(message.door, socket);
         if (open.size === doors.length) resolve();
       });
     });

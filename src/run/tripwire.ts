@@ -17,24 +17,28 @@ export class Tripwire {
   readonly standIns: readonly string[];
   readonly #watched: readonly string[];
   readonly #inodes: ReadonlyMap<string, number>;
-  /** Those of other runs, who take them away when they end. */
+  /** Stand-ins of other runs, who take them away when they end. */
   readonly #others: readonly string[];
 
   /** `absent` are the paths that would be guarded if they were there, `guarded` those that are. */
   constructor(absent: readonly string[], guarded: readonly string[]) {
-    const made = absent.filter((path) => basename(path) === LOCAL_FILE && makeEmpty(path));
-    this.standIns = made;
+    const local = absent.filter((path) => basename(path) === LOCAL_FILE);
+    const made = local.filter(makeEmpty);
+    // Another run was faster.
+    const shared = local.filter((path) => !made.includes(path) && sizeOf(path) === 0);
+    this.standIns = [...made, ...shared];
     this.#inodes = new Map(made.map((path) => [path, statSync(path).ino]));
-    this.#watched = absent.filter((path) => !made.includes(path));
-    this.#others = guarded.filter((path) => basename(path) === LOCAL_FILE && sizeOf(path) === 0);
+    this.#watched = absent.filter((path) => !this.standIns.includes(path));
+    this.#others = [...shared, ...guarded.filter((path) => basename(path) === LOCAL_FILE && sizeOf(path) === 0)];
   }
 
   /** Takes the stand-ins away and looks. Call it once, when the program has ended. */
   close(): Traces {
     const removed = this.#watched.filter((path) => basename(path) === 'commondir' && isThere(path) && remove(path));
     const changed = [...this.#inodes].filter(([path, inode]) => !removeOwn(path, inode)).map(([path]) => path);
-    const kept = [...this.#watched, ...changed, ...this.#others.filter((path) => sizeOf(path) !== 0)];
-    return { appeared: kept.filter(isThere), removed };
+    const there = [...this.#watched, ...changed, ...this.#others].filter(isThere);
+    // Empty, it says nothing, and is another run's.
+    return { appeared: there.filter((path) => basename(path) !== LOCAL_FILE || sizeOf(path) !== 0), removed };
   }
 }
 

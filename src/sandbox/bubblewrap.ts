@@ -89,12 +89,15 @@ function masked({ path, kind }: Hidden, emptyFile: string): Mount {
  * The folders between a guarded or hidden path and the writable one that it is in: what is mounted cannot be renamed, what is only above it could,
  * and then the next start would look for it at its old place.
  */
-function held(path: string, { writable }: Confinement): Mount[] {
-  const root = writable.filter((each) => isBelow(path, each)).sort((a, b) => b.length - a.length)[0];
-  if (root === undefined) return [];
-  const names = path.slice(root.length).split('/').filter(Boolean).slice(0, -1);
+function held(path: string, confinement: Confinement): Mount[] {
+  const { temporary, emptied, writable, guarded, hidden, readable } = confinement;
+  const folders = [...temporary, ...emptied, ...writable, ...guarded, ...hidden.map((each) => each.path), ...readable];
+  const [nearest = '/'] = folders.filter((each) => isBelow(path, each)).sort((a, b) => b.length - a.length);
+  // Within what cannot be written to nothing can be renamed, and what is mounted here could be.
+  if (!writable.includes(nearest)) return [];
+  const names = path.slice(nearest.length).split('/').filter(Boolean).slice(0, -1);
   return names.map((_, index) => {
-    const folder = [root === '/' ? '' : root, ...names.slice(0, index + 1)].join('/');
+    const folder = [nearest === '/' ? '' : nearest, ...names.slice(0, index + 1)].join('/');
     return { path: folder, words: ['--bind', folder, folder] };
   });
 }

@@ -6,7 +6,7 @@ import type { Declaration } from '../../src/config/load.ts';
 import { withoutAgents } from '../../src/run/isolation-agents.ts';
 import { BubblewrapIsolation } from '../../src/run/isolation-bubblewrap.ts';
 import type { IsolationRequest } from '../../src/run/isolation.ts';
-import { namedPorts } from '../../src/run/isolation-ports.ts';
+import { namedPorts, namesLoopback } from '../../src/run/isolation-ports.ts';
 import { sandboxTools } from '../../src/sandbox/availability.ts';
 import { seccompFilter } from '../../src/sandbox/seccomp.ts';
 import { ISOLATION_NOTE, NO_ISOLATION } from '../stories/isolation.ts';
@@ -18,12 +18,18 @@ interface Rule {
   readonly allow?: boolean;
 }
 
-function ports(rules: readonly Rule[], ...hosts: readonly string[][]): number[] {
+type Named = Parameters<typeof namedPorts>[0];
+
+function named(rules: readonly Rule[], ...hosts: readonly string[][]): Named {
   const config = {
     blind: { connections: rules.map(({ allow = true, ...rule }) => ({ allow, ...rule })) },
     secrets: new Map(hosts.map((each, index) => [`SECRET_${String(index)}`, { hosts: each } as unknown as Declaration])),
   };
-  return namedPorts(config);
+  return config;
+}
+
+function ports(rules: readonly Rule[], ...hosts: readonly string[][]): number[] {
+  return namedPorts(named(rules, ...hosts));
 }
 
 describe('the ports that a config names', () => {
@@ -31,7 +37,7 @@ describe('the ports that a config names', () => {
     ['no rules at all', [], [], []],
     ['the port of a rule', [{ host: 'db.example', port: 5432 }], [], [5432]],
     ['the port in a host', [{ host: 'db.example:6379' }], [], [6379]],
-    ['both, and then the first counts', [{ host: 'db.example:6379', port: 5432 }], [], [5432]],
+    ['both, should they differ', [{ host: 'db.example:6379', port: 5432 }], [], [5432, 6379]],
     ['the port of a secret’s host', [], [['api.example', 'api.example:8443'], ['[2001:db8::1]:9000']], [8443, 9000]],
     [
       'each once, in their order',
@@ -54,6 +60,20 @@ describe('the ports that a config names', () => {
   it('are none without [blind] and without hosts', () => {
     expect(namedPorts({ blind: undefined, secrets: new Map() })).toEqual([]);
     expect(namedPorts({ blind: {}, secrets: new Map([['A', {} as unknown as Declaration]]) })).toEqual([]);
+  });
+});
+
+describe('this machine is among the hosts', () => {
+  it.each(['localhost', 'localhost:8080', 'app.localhost', '127.0.0.1', '127.1.2.3:5432', '[::1]', '[::1]:80'])('with %s', (host) => {
+    expect([namesLoopback(named([{ host }])), namesLoopback(named([], ['api.example', host]))]).toEqual([true, true]);
+  });
+
+  it.each(['*', 'localhost.example', '10.0.0.1', '[2001:db8::1]', 'api.example:80', 're:localhost'])('and not with %s', (host) => {
+    expect([namesLoopback(named([{ host }])), namesLoopback(named([], [host]))]).toEqual([false, false]);
+  });
+
+  it('and not with a rule that denies', () => {
+    expect(namesLoopback(named([{ host: 'localhost', allow: false }]))).toBe(false);
   });
 });
 

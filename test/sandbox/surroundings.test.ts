@@ -121,11 +121,7 @@ describe('programs below what is emptied', () => {
     );
     const { readable } = machine.survey({ env: { PATH } }).confinement;
     expect(new Set(readable)).toEqual(
-      new Set([
-        machine.path('run/current-system'),
-        machine.path('run/user/1000/fnm_multishells/7_1'),
-        machine.path('tmp/xfs-1'),
-      ]),
+      new Set([machine.path('run/current-system'), machine.path('run/user/1000/fnm_multishells/7_1'), machine.path('tmp/xfs-1')]),
     );
   });
 

@@ -71,7 +71,7 @@ describe.skipIf(NO_ISOLATION !== undefined)(`[blind.sandbox], isolated${ISOLATIO
     expect(readFileSync(join(story.project, 'notes'), 'utf8')).toMatch(/^CANARY/);
   });
 
-  it.fails('what is hidden in a guarded folder opens nothing else of it', async () => {
+  it('what is hidden in a guarded folder opens nothing else of it', async () => {
     story.write('.claude/hooks/secret', story.canary());
     story.write('.claude/hooks/before.sh', 'before\n');
     story.blind('[blind.sandbox]\nhide = [".claude/hooks/secret"]');
@@ -127,7 +127,7 @@ describe.skipIf(NO_ISOLATION !== undefined)(`[blind.sandbox], isolated${ISOLATIO
       );
       const { stdout, code } = await story.kz(['audit']);
       expect(code).toBe(0);
-      expect(stdout).toMatch(new RegExp(`127\\.0\\.0\\.1:${String(ports[0])} .*a tunnel\\n`));
+      expect(stdout).toMatch(new RegExp(`127\\.0\\.0\\.1:${String(ports[0])} .*by allow_loopback; a tunnel\\n`));
     });
   });
 });

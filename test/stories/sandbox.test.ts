@@ -79,7 +79,7 @@ describe.skipIf(NO_ISOLATION !== undefined)(`isolated${ISOLATION_NOTE}`, () => {
       expect(isolated).toMatchObject({ code, stdout: '' });
     });
 
-    it.fails('a script with an interpreter that is not there is told as without isolation', async () => {
+    it('a script with an interpreter that is not there is told as without isolation', async () => {
       story.write('script', '#!/nowhere/interpreter\n', 0o755);
       expect(await story.strict(['./script'])).toEqual(await story.plain(['./script']));
     });
@@ -135,10 +135,10 @@ describe.skipIf(NO_ISOLATION !== undefined)(`isolated${ISOLATION_NOTE}`, () => {
       expect((await show([], { env: AGENTS, plain: true })).env).toMatchObject({ DISPLAY: ':0' });
     });
 
-    it('has a folder for temporary files that can be written to, whatever TMPDIR said', async () => {
+    it.skipIf(!existsSync('/dev/shm'))('has a folder for temporary files that can be written to, whatever TMPDIR said', async () => {
       const script = 'echo "$TMPDIR"; echo x > "$TMPDIR/x" && echo written';
-      // It belongs to the system, and kz says so.
-      const { stdout, stderr } = await story.shell(script, { env: { TMPDIR: '/usr/local/share' } });
+      // Every sandbox has a /dev of its own, and kz says so.
+      const { stdout, stderr } = await story.shell(script, { env: { TMPDIR: '/dev/shm' } });
       expect(stdout).toBe('/tmp\nwritten\n');
       expect(stderr).toMatch(/^kz: sandbox: the program cannot write to TMPDIR, which belongs to the system\n$/);
     });
