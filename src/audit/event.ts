@@ -49,8 +49,8 @@ export const EXCHANGE_WHYS = [
 ] as const;
 
 /**
- * Why a connection never became an exchange. In the sandbox: no rule allows a name that was looked up (no host: names beyond the number that is
- * written one by one); an address that stands for no name; a port of this machine that `allow_loopback` does not list.
+ * Why a connection never became an exchange. In the sandbox: no rule allows a name that was looked up; an address that stands for no name; a port
+ * of this machine that `allow_loopback` does not list. With no host, each of these is about all that follow: beyond a number none is written.
  */
 export const REFUSED_WHYS = [
   'no-credential',

@@ -103,7 +103,7 @@ export class AuditView {
   #refusal(event: Refused): readonly string[] {
     const { host, port, why } = event;
     const where = host === null ? '-' : printable(port === null ? host : `${host}:${String(port)}`);
-    const note = why === 'denied-name' && host === null ? 'further names that no rule allows' : REFUSED[why];
+    const note = (host === null ? FURTHER[why] : undefined) ?? REFUSED[why];
     const advice = this.#once(refusalAdvice(event));
     return [row([clock(event.time), 'refused', '-', where, note], this.#options.targetWidth), ...advice.map(indented)];
   }
@@ -202,6 +202,13 @@ const REFUSED: Readonly<Record<RefusedWhy, string>> = {
   'unknown-address': 'an address that stands for no name',
   'closed-loopback': 'a port of this machine that allow_loopback does not list',
   other: 'for a reason that this version of kz does not know',
+};
+
+/** The last of its kind: what followed is not in the log. */
+const FURTHER: Partial<Record<RefusedWhy, string>> = {
+  'denied-name': 'further names that no rule allows',
+  'unknown-address': 'further connections that the sandbox does not let out',
+  'closed-loopback': 'further connections that the sandbox does not let out',
 };
 
 const FAILED: Readonly<Record<ExchangeError, string>> = {

@@ -27,6 +27,7 @@ const EXIT_STATUS = {
   'write-failed': 1,
   'no-terminal': 1,
   'sandbox-unavailable': 1,
+  'sandbox-failed': 1,
   cancelled: 130,
   several: 1,
   internal: 1,

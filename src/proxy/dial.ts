@@ -1,9 +1,11 @@
 // A connection to an upstream: resolve, refuse forbidden addresses, dial exactly a checked address, verify TLS. Refuses private, loopback,
-// link-local and metadata addresses unless a rule names the host, and never resolves a name a second time between the check and the dial.
+// link-local and metadata addresses, and all that this machine has, unless a rule names the host, and never resolves a name a second time
+// between the check and the dial.
 import { lookup as systemLookup } from 'node:dns/promises';
 import net from 'node:net';
 import tls from 'node:tls';
 import { addressKind } from '../core/address.ts';
+import { isAmong, ownAddresses } from './own-addresses.ts';
 import type { ProxyServer, UpstreamProxies } from './upstream-proxy.ts';
 
 export interface Target {
@@ -23,6 +25,8 @@ export interface DialOptions {
   readonly proxies?: UpstreamProxies | undefined;
   /** All addresses of a name. Default: the system's resolver, so that /etc/hosts counts. */
   readonly lookup?: ((host: string) => Promise<readonly string[]>) | undefined;
+  /** All addresses of this machine, asked for each connection. Default: the system. */
+  readonly ownAddresses?: (() => readonly string[]) | undefined;
   readonly open?: ((address: string, port: number) => net.Socket) | undefined;
   /** For the name, the connection and a proxy's answer each. */
   readonly connectTimeoutMs?: number | undefined;
@@ -83,11 +87,11 @@ export class Dialer {
 
   async #direct(target: Target, signal?: AbortSignal): Promise<net.Socket> {
     const addresses = await this.#resolve(target.host, signal);
-    return this.#dial(permitted(addresses, target), target, signal);
+    return this.#dial(permitted(addresses, target, this.#options), target, signal);
   }
 
   async #through(proxy: ProxyServer, target: Target, signal?: AbortSignal): Promise<net.Socket> {
-    refuseLocal(target);
+    refuseLocal(target, this.#options);
     const raw = await this.#dial(await this.#resolve(proxy.host, signal), proxy, signal);
     const way = proxy.tls ? await this.#secure(raw, { host: proxy.host, port: proxy.port, alpn: ['http/1.1'] }, signal) : raw;
     const late = new DialError('timeout', `the proxy ${proxy.name} did not answer in ${seconds(this.#connectMs)}`);
@@ -199,21 +203,35 @@ export function poolKey(target: Target): string {
   return `${target.host}:${String(target.port)}${target.tls ? ':tls' : ':tcp'}${target.namedByRule ? ':named' : ''}`;
 }
 
+type Own = Pick<DialOptions, 'ownAddresses'>;
+
 /** The addresses that may be dialled. One public address is enough: only that one is used. */
-function permitted(addresses: readonly string[], target: Target): readonly string[] {
+function permitted(addresses: readonly string[], target: Target, options: Own): readonly string[] {
   if (target.namedByRule) return addresses;
-  const allowed = addresses.filter((address) => addressKind(address) === 'public');
+  const global = addresses.filter((address) => addressKind(address) === 'public');
+  const own = global.length === 0 ? [] : listOwn(options);
+  const allowed = global.filter((address) => !isAmong(address, own));
   if (allowed.length > 0) return allowed;
   const [address = ''] = addresses;
   const where = address === bare(target.host) ? `${target.host} is` : `${target.host} is at ${address},`;
-  throw new DialError('address-forbidden', `${where} a ${addressKind(address)} address`);
+  const what = global.includes(address) ? 'an address of this machine' : `a ${addressKind(address)} address`;
+  throw new DialError('address-forbidden', `${where} ${what}`);
+}
+
+/** Without them nobody can say whether an address is elsewhere. */
+function listOwn({ ownAddresses: list = ownAddresses }: Own): readonly string[] {
+  try {
+    return list();
+  } catch (error) {
+    throw new DialError('unreachable', `the addresses of this machine could not be listed (${reasonOf(error)})`, { cause: error });
+  }
 }
 
 /** What a proxy would resolve to its own machine or network, where no address of ours can be checked. */
 const LOCAL_NAME = /^(?:.+\.)?localhost$|^metadata(?:\.google\.internal|\.goog)?$|^instance-data(?:\.ec2\.internal)?$/;
 
-function refuseLocal(target: Target): void {
-  if (net.isIP(bare(target.host)) !== 0) permitted([bare(target.host)], target);
+function refuseLocal(target: Target, options: Own): void {
+  if (net.isIP(bare(target.host)) !== 0) permitted([bare(target.host)], target, options);
   if (target.namedByRule || !LOCAL_NAME.test(target.host)) return;
   throw new DialError('address-forbidden', `${target.host} is a name for a local address`);
 }

@@ -50,7 +50,8 @@ export function openDoors(session: Session, proxy: ProxyServer, received: Receiv
       refused(session, 'denied-name', { host, port: null });
     },
   });
-  const inside = { session, proxy, names, loopbackPorts: new Set([...loopback.map(portOf), ...(options.loopbackPorts ?? [])]), options };
+  const loopbackPorts = new Set([...loopback.map(portOf), ...(options.loopbackPorts ?? [])]);
+  const inside = { session, proxy, names, loopbackPorts, options, turnAway: turningAway(session) };
   const sockets = new Set<Socket>();
   open(received.proxy, sockets, (socket) => {
     proxy.accept(socket);
@@ -96,6 +97,7 @@ interface Inside {
   readonly names: Names;
   readonly loopbackPorts: ReadonlySet<number>;
   readonly options: DoorOptions;
+  readonly turnAway: (socket: Socket, why: RefusedWhy, dialled: HostPort) => void;
 }
 
 function enter(inside: Inside, socket: Socket): void {
@@ -105,13 +107,13 @@ function enter(inside: Inside, socket: Socket): void {
     return;
   }
   const { host, port } = dialled;
-  const { session, proxy, names, loopbackPorts } = inside;
+  const { proxy, names, loopbackPorts, turnAway } = inside;
   const name = names.at(host);
   if (name !== undefined) proxy.tunnel(socket, { host: name, port });
-  else if (names.isStandIn(host)) turnAway(session, socket, { why: 'unknown-address', ...dialled });
+  else if (names.isStandIn(host)) turnAway(socket, 'unknown-address', dialled);
   else if (!isLoopback(host)) proxy.tunnel(socket, dialled);
   else if (loopbackPorts.has(port)) carry(inside, socket, port);
-  else turnAway(session, socket, { why: 'closed-loopback', ...dialled });
+  else turnAway(socket, 'closed-loopback', dialled);
 }
 
 /** Canonical. Undefined for a connection that is over already. */
@@ -130,10 +132,18 @@ function carry({ session, options }: Inside, socket: Socket, port: number): void
   relay(session, socket, target, { grant: 'allow-loopback', open: () => open(port) }).catch(() => socket.destroy());
 }
 
+/** In the log of a run. A program that tries again at once makes hundreds a second. */
+const MOST_REFUSED = 1000;
+
 /** Like a port where nobody listens, as far as that goes once a connection is there. */
-function turnAway(session: Session, socket: Socket, { why, ...dialled }: HostPort & { readonly why: RefusedWhy }): void {
-  refused(session, why, dialled);
-  socket.resetAndDestroy();
+function turningAway(session: Session): Inside['turnAway'] {
+  let count = 0;
+  return (socket, why, dialled) => {
+    count += 1;
+    if (count <= MOST_REFUSED) refused(session, why, dialled);
+    else if (count === MOST_REFUSED + 1) refused(session, why, { host: null, port: null });
+    socket.resetAndDestroy();
+  };
 }
 
 function refused(session: Session, why: RefusedWhy, { host, port }: { readonly host: string | null; readonly port: number | null }): void {

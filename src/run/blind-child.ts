@@ -5,10 +5,10 @@ import type { Config } from '../config/load.ts';
 import type { Resolution, Resolved } from '../providers/secrets.ts';
 import { openBlindRun, type BlindOptions, type BlindRun } from './blind.ts';
 import type { ChildEnd } from './child-tree.ts';
-import { prepareLaunch, refuseMissing, runLaunch, type ChildOptions, type Command } from './child.ts';
+import { prepareLaunch, refuseMissing, runLaunch, type ChildOptions, type Command, type Launch } from './child.ts';
 import { openRedaction } from './direct.ts';
 import { closeInherited } from './inherited-descriptors.ts';
-import { beginIsolation, settleIsolation, type IsolationRequest } from './isolation.ts';
+import { beginIsolation, insteadOf, type Isolation, type IsolationRequest } from './isolation.ts';
 import { hideOwnEnvironment } from './own-environment.ts';
 import type { Redaction } from './redaction.ts';
 
@@ -33,22 +33,45 @@ export async function runBlindChild(command: Command, config: Config, options: B
   // What kz was started with holds values, and any process of the user can read it where it is.
   hideOwnEnvironment();
   closeInherited();
-  const request = requestFor(command, config, options);
   const { within, resolve, redact } = options;
+  const request = requestFor(command, config, options);
   // Where the output goes has to be known when the sandbox is begun; mostly it is the one thing that does not depend on a value.
-  let isolation = mayRedact(config, redact)
-    ? undefined
-    : await within((signal) => beginIsolation({ ...request, connect: () => undefined }, signal));
-  let run: BlindRun | undefined;
-  let status = 'not started';
+  const isEarly = !mayRedact(config, redact);
+  let isolation = isEarly ? await within((signal) => beginIsolation(request, signal)) : undefined;
   try {
     const resolution = await resolve();
     const redaction = await blindRedaction(config, resolution.secrets, options);
     const launch = await prepareLaunch(command, { ...options, descriptors: [], output: redaction?.output });
     const complete = { ...request, connect: () => launch.output?.connect() };
-    if (mayRedact(config, redact)) isolation = await within((signal) => beginIsolation(complete, signal));
-    isolation = await within(async (signal) => isolation && settleIsolation(isolation, complete, signal));
-    run = await openBlindRun(config, resolution, { ...options, command: basename(command[0]), enclosed: isolation?.enclosed });
+    if (!isEarly) isolation = await within((signal) => beginIsolation(complete, signal));
+    const facts: Facts = { config, resolution, launch, options };
+    while (isolation !== undefined) {
+      try {
+        await isolation.settled();
+        return await runOnce(isolation, facts);
+      } catch (error) {
+        isolation.close();
+        isolation = await within((signal) => insteadOf(error, complete, signal));
+      }
+    }
+    return await runOnce(undefined, facts);
+  } finally {
+    isolation?.close();
+  }
+}
+
+interface Facts {
+  readonly config: Config;
+  readonly resolution: Resolution;
+  readonly launch: Launch;
+  readonly options: BlindChildOptions;
+}
+
+async function runOnce(isolation: Isolation | undefined, { config, resolution, launch, options }: Facts): Promise<ChildEnd> {
+  const { command } = launch;
+  const run = await openBlindRun(config, resolution, { ...options, command: basename(command[0]), enclosed: isolation?.enclosed });
+  let status = 'not started';
+  try {
     options.onPrepared(resolution.secrets, run);
     const env = run.environment.variables;
     refuseMissing(command[0], env.PATH);
@@ -56,18 +79,14 @@ export async function runBlindChild(command: Command, config: Config, options: B
     status = 'code' in end ? `exit ${String(end.code)}` : `signal ${end.signal}`;
     return end;
   } finally {
-    isolation?.close();
-    await run?.close(status);
+    await run.close(status);
   }
 }
 
-function requestFor(
-  command: Command,
-  config: Config,
-  { sandbox, programs, env, tell }: BlindChildOptions,
-): Omit<IsolationRequest, 'connect'> {
+function requestFor(command: Command, config: Config, { sandbox, programs, env, tell }: BlindChildOptions): IsolationRequest {
   const settings = sandboxSettings(config.blind);
-  return { settings: { ...settings, mode: sandbox ?? settings.mode }, config, command, env, programs, tell };
+  const chosen = { ...settings, mode: sandbox ?? settings.mode };
+  return { settings: chosen, config, command, env, programs, tell, shape: 'nested', connect: () => undefined };
 }
 
 function mayRedact({ secrets }: Config, wanted: boolean | undefined): boolean {

@@ -9,8 +9,9 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 import { KzError } from '../core/errors.ts';
 import { OUTER_ARGUMENTS } from '../sandbox/bubblewrap.ts';
+import type { ExpectedMount } from '../sandbox/mount-roots.ts';
 import { nodeDoorsCommand } from '../sandbox/node-doors.ts';
-import { ChildTree, hasControllingTerminal, type ChildEnd, type StartedChild } from './child-tree.ts';
+import { ChildTree, hasControllingTerminal, isEnding, type ChildEnd, type StartedChild } from './child-tree.ts';
 import type { ChildOptions, Command } from './child.ts';
 import type { Connection } from './filtered-output.ts';
 import { killTree, livingProcesses, send } from './process-tree.ts';
@@ -53,14 +54,27 @@ export function reachOf(shape: EnclosureOptions['shape'], { perl, ip }: Pick<Enc
 }
 
 /** Descriptors on the way to the program. 2 is for what goes wrong there, and the program's own standard error waits at 7. */
-const FD = { channel: 3, arguments: 4, seccomp: 5, status: 6, stderr: 7 } as const;
+const FD = { channel: 3, arguments: 4, seccomp: 5, status: 6, stderr: 7, rest: 8 } as const;
 
 const IGNORED = 'HUP INT QUIT USR1 USR2 TERM';
 
 /** What bubblewrap says when it fails is a line; more is not read. */
 const LARGEST_COMPLAINT = 4096;
 
+/** For the doors, and again from then to the program's start. */
 const SETUP_MS = 10_000;
+
+/** The last word on the way to the program: what comes behind it says nothing of the sandbox. */
+const STARTED = /^started$/m;
+
+/** What the program is and where it runs. */
+export interface Beginning {
+  /** Arguments of the inner bubblewrap. */
+  readonly words: readonly string[];
+  /** What has to be mounted where, or the program is not started. */
+  readonly mounts: readonly ExpectedMount[];
+  readonly environment: Readonly<Record<string, string>>;
+}
 
 export class Enclosure {
   readonly #child: StartedChild;
@@ -68,6 +82,7 @@ export class Enclosure {
   readonly #ownGroup: boolean;
   readonly #open = new Map<Door, Server | Datagrams>();
   readonly #doors: Promise<OpenDoors>;
+  readonly #started: Promise<void>;
   #hasBegun = false;
   #isClosed = false;
   #complaint = '';
@@ -92,8 +107,12 @@ export class Enclosure {
     this.#child = child;
     this.#options = options;
     this.#ownGroup = ownGroup;
-    pipeOf(child, 2).on('data', (chunk: Buffer) => {
-      this.#complaint = (this.#complaint + chunk.toString('latin1')).slice(0, LARGEST_COMPLAINT);
+    this.#started = new Promise((resolve) => {
+      pipeOf(child, 2).on('data', (chunk: Buffer) => {
+        // What is said once the program runs is not about the way to it, and may be the program's.
+        if (!this.#hasStarted) this.#complaint = (this.#complaint + chunk.toString('latin1')).slice(0, LARGEST_COMPLAINT);
+        if (STARTED.test(this.#complaint)) resolve();
+      });
     });
     pipeOf(child, FD.status).on('data', (chunk: Buffer) => {
       this.#status = (this.#status + chunk.toString('latin1')).slice(0, LARGEST_COMPLAINT);
@@ -103,36 +122,59 @@ export class Enclosure {
     this.#doors.catch(() => undefined);
   }
 
-  /** Rejects with `start-failed` when it ends before they are open. With `single`, they open after `begin`. */
+  /** Rejects with `sandbox-failed` when it ends before they are open. With `single`, they open after `begin`. */
   get doors(): Promise<OpenDoors> {
     return this.#doors;
   }
 
   /**
-   * Gives the arguments of the inner bubblewrap and waits for the end of the program. Throws `start-failed` when the sandbox could not be
-   * built: then the program was not started.
+   * Gives the rest and waits for the end of the program. Throws `sandbox-failed` when the sandbox could not be built: then the program was not
+   * started.
    */
-  async run(words: readonly string[], { graceMs, signals }: Pick<ChildOptions, 'graceMs' | 'signals'>): Promise<ChildEnd> {
+  async run(beginning: Beginning, { graceMs, signals }: Pick<ChildOptions, 'graceMs' | 'signals'>): Promise<ChildEnd> {
     const { output } = this.#options;
     const child = this.#child;
-    if (!isRunning(child)) await this.#ended();
+    if (!isRunning(child)) await this.#refuseFailure();
     this.#hasBegun = true;
     output?.begin({ stdout: child.stdout, stderr: optionalPipeOf(child, FD.stderr) ?? null });
     const tree = new ChildTree(child, { ownGroup: this.#ownGroup, graceMs, output, program: () => this.#programPid() });
-    pipeOf(child, FD.arguments).end(this.#asArguments(words));
+    this.#give(beginning);
     const received = new Set<NodeJS.Signals>();
+    // Nobody on the way would take a signal, so it waits there; one that ends the program ends the way to it.
     signals.deliverTo((signal) => {
       received.add(signal);
-      tree.deliver(signal);
+      if (isEnding(signal) && !this.#hasStarted) this.#kill();
+    });
+    const late = setTimeout(() => {
+      this.#kill();
+    }, SETUP_MS);
+    void this.#started.then(() => {
+      clearTimeout(late);
+      for (const signal of received) tree.deliver(signal);
+      signals.deliverTo((signal) => {
+        received.add(signal);
+        tree.deliver(signal);
+      });
     });
     const end = await tree.ended();
+    clearTimeout(late);
+    const [wanted] = [...received].filter(isEnding);
+    if (!this.#hasStarted && wanted !== undefined) return { signal: wanted };
     await this.#refuseFailure();
     return asProgramEnded(end, received);
   }
 
-  /** With a last word by which perl knows that it has all of them; without perl, bubblewrap reads them itself. */
-  #asArguments(words: readonly string[]): string {
-    return [...words, ...(this.#options.tools.perl === undefined ? [] : ['end'])].map((word) => `${word}\0`).join('');
+  #give({ words, mounts, environment }: Beginning): void {
+    const { command, tools } = this.#options;
+    const isSecond = tools.perl !== undefined;
+    // A last word by which perl knows that it has all of them; without perl, bubblewrap reads them itself.
+    pipeOf(this.#child, FD.arguments).end(withNul([...words, ...(isSecond ? ['end'] : [])]));
+    const rest = [
+      ...mounts.flatMap(({ path, root }) => ['mount', path, root]),
+      ...Object.entries(environment).flatMap(([name, value]) => ['env', `${name}=${value}`]),
+      ...command.flatMap((word) => ['arg', word]),
+    ];
+    pipeOf(this.#child, FD.rest).end(isSecond ? withNul([...rest, 'end']) : '');
   }
 
   /** Ends what was not begun. */
@@ -144,16 +186,20 @@ export class Enclosure {
       for (const stream of child.stdio) stream?.destroy();
     };
     if (isRunning(child)) {
-      if (this.#ownGroup) send(-child.pid, 'SIGKILL');
-      else killTree(child.pid);
+      this.#kill();
       // Not before: the end of the pipe with the arguments would be the last of them, where nobody waits for the last word.
       child.once('exit', destroyStreams);
     } else {
       destroyStreams();
     }
     if (child.connected) child.disconnect();
-    for (const door of this.#open.values()) door.close();
+    for (const door of this.#open.values()) closeQuietly(door);
     this.#options.output?.close();
+  }
+
+  #kill(): void {
+    if (this.#ownGroup) send(-this.#child.pid, 'SIGKILL');
+    else killTree(this.#child.pid);
   }
 
   async #receive(): Promise<OpenDoors> {
@@ -163,27 +209,28 @@ export class Enclosure {
     const all = new Promise<void>((resolve) => {
       if (doors.length === 0) resolve();
       child.on('message', (message: { readonly door?: Door }, handle: unknown) => {
-        const socket = handle as Server | Datagrams;
-        if (this.#isClosed) socket.close();
-        else if (message.door !== undefined) open.set(message.door, socket);
+        // A door that could not be passed comes without a socket.
+        if (this.#isClosed && handle !== undefined) closeQuietly(handle as Server | Datagrams);
+        else if (message.door !== undefined && handle !== undefined) open.set(message.door, handle as Server | Datagrams);
         if (open.size === doors.length) resolve();
       });
     });
-    await Promise.race([all, once(child, 'exit').then(() => this.#ended()), late()]);
+    await Promise.race([all, once(child, 'exit').then(() => this.#refuseFailure()), late()]);
     return open;
   }
 
-  async #ended(): Promise<never> {
-    await this.#refuseFailure();
-    throw new KzError('start-failed', 'the sandbox ended before it was built');
-  }
-
-  /** Everything that is said on the way is a failure: the program's standard error is another one. */
+  /** Returns only when the program was started. */
   async #refuseFailure(): Promise<void> {
     const complaints = pipeOf(this.#child, 2);
     if (!complaints.destroyed && !complaints.readableEnded) await once(complaints, 'close');
+    if (this.#hasStarted) return;
     const [line = ''] = this.#complaint.split('\n');
-    if (line !== '') throw new KzError('start-failed', `the sandbox could not be built: ${printable(line)}`);
+    const why = line === '' ? 'it ended before the program was started' : printable(line);
+    throw new KzError('sandbox-failed', `the sandbox could not be built: ${why}`);
+  }
+
+  get #hasStarted(): boolean {
+    return STARTED.test(this.#complaint);
   }
 
   /** On this side of the pid namespace: what bubblewrap's process 1 started first. */
@@ -198,7 +245,8 @@ export class Enclosure {
 function commandLine({ tools, stage, command, doors, shape }: EnclosureOptions): string[] {
   const { bwrap, perl } = tools;
   const inner = [bwrap, '--args', String(FD.arguments), '--seccomp', String(FD.seccomp), '--json-status-fd', String(FD.status), '--'];
-  const start = [...startCommand(tools, stage), ...command];
+  const start =
+    perl === undefined ? [...shellStart(tools), ...command] : [perl, join(stage, 'start.pl'), String(FD.stderr), String(FD.rest)];
   const how = reachOf(shape, tools);
   if (perl === undefined) {
     const opening = nodeDoorsCommand({ ...tools, node: process.execPath, program: join(stage, 'doors.cjs'), channel: FD.channel }, how);
@@ -219,14 +267,13 @@ function around(
 }
 
 /** A shell cannot take back what is ignored; without perl nothing is. */
-function startCommand({ sh, perl }: EnclosureTools, stage: string): string[] {
-  if (perl !== undefined) return [perl, join(stage, 'start.pl'), String(FD.stderr)];
-  const closed = [FD.stderr, FD.arguments, FD.seccomp, FD.status].map((descriptor) => `${String(descriptor)}>&-`).join(' ');
-  return [sh, '-c', `exec 2>&${String(FD.stderr)} ${closed}; exec "$@"`, 'kz'];
+function shellStart({ sh }: EnclosureTools): string[] {
+  const closed = [FD.stderr, FD.arguments, FD.seccomp, FD.status, FD.rest].map((descriptor) => `${String(descriptor)}>&-`).join(' ');
+  return [sh, '-c', `echo started >&2; exec 2>&${String(FD.stderr)} ${closed}; exec "$@"`, 'kz'];
 }
 
 function stdioOf(output: Connection | undefined): StdioOptions {
-  return [0, output?.stdio(1) ?? 1, 'pipe', 'ipc', 'pipe', 'pipe', 'pipe', output?.stdio(2) ?? 2];
+  return [0, output?.stdio(1) ?? 1, 'pipe', 'ipc', 'pipe', 'pipe', 'pipe', output?.stdio(2) ?? 2, 'pipe'];
 }
 
 /**
@@ -242,7 +289,7 @@ function asProgramEnded(end: ChildEnd, received: ReadonlySet<NodeJS.Signals>): C
 function late(): Promise<never> {
   return new Promise((_, reject) => {
     setTimeout(() => {
-      reject(new KzError('start-failed', `the doors of the sandbox were not open after ${String(SETUP_MS / 1000)} s`));
+      reject(new KzError('sandbox-failed', `the doors of the sandbox were not open after ${String(SETUP_MS / 1000)} s`));
     }, SETUP_MS).unref();
   });
 }
@@ -264,6 +311,18 @@ function isRunning({ exitCode, signalCode }: ChildProcess): boolean {
 
 function isStarted(child: ChildProcess): child is StartedChild {
   return child.pid !== undefined;
+}
+
+function closeQuietly(door: Server | Datagrams): void {
+  try {
+    door.close();
+  } catch {
+    // Whoever took it has closed it.
+  }
+}
+
+function withNul(words: readonly string[]): string {
+  return words.map((word) => `${word}\0`).join('');
 }
 
 function printable(text: string): string {

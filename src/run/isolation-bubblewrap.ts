@@ -7,22 +7,22 @@ import { shortPath } from '../core/home-path.ts';
 import { writeError } from '../core/private-file.ts';
 import type { Received } from '../proxy/doors.ts';
 import { quickFeatures } from '../sandbox/availability.ts';
-import { innerArguments } from '../sandbox/bubblewrap.ts';
+import { innerArguments, mountedPaths, type InnerOptions } from '../sandbox/bubblewrap.ts';
+import { expectedMounts } from '../sandbox/mount-roots.ts';
 import { confinementFor, type Surveyed } from '../sandbox/surroundings.ts';
 import type { Confinement, Replaced } from '../sandbox/confinement.ts';
 import type { BlindRun, Enclosed } from './blind.ts';
 import type { ChildEnd } from './child-tree.ts';
 import type { Launch } from './child.ts';
-import { Enclosure, reachOf, type Door, type EnclosureOptions, type EnclosureTools, type OpenDoors } from './enclosure.ts';
+import { Enclosure, reachOf, type Beginning, type Door, type EnclosureTools, type OpenDoors } from './enclosure.ts';
 import { withoutAgents } from './isolation-agents.ts';
 import type { Isolation, IsolationRequest } from './isolation.ts';
 import { namedPorts, namesLoopback } from './isolation-ports.ts';
 import type { Signals } from './signals.ts';
 import { Tripwire } from './tripwire.ts';
 
-/** There is nothing else in that network, so it is free. */
+/** There is nothing else in that network, so it is free unless the config names it. */
 const PROXY_PORT = 3128;
-const PROXY = tcp('127.0.0.1', PROXY_PORT);
 const NAMES: Door = 'udp:127.0.0.1:53';
 
 export type LinuxTools = EnclosureTools & { readonly seccomp: Buffer };
@@ -31,36 +31,40 @@ export class BubblewrapIsolation implements Isolation {
   readonly enclosed: Enclosed;
   readonly #request: IsolationRequest;
   readonly #enclosure: Enclosure;
-  readonly #shape: EnclosureOptions['shape'];
   readonly #surveyed: Surveyed;
   readonly #features: ReturnType<typeof quickFeatures>;
+  /** With the program itself; without perl it is among the arguments of bubblewrap. */
+  readonly #givesEnvironment: boolean;
 
-  static begin(request: IsolationRequest, tools: LinuxTools, shape: EnclosureOptions['shape']): BubblewrapIsolation {
-    return new BubblewrapIsolation(request, tools, shape);
+  static begin(request: IsolationRequest, tools: LinuxTools): BubblewrapIsolation {
+    return new BubblewrapIsolation(request, tools);
   }
 
-  private constructor(request: IsolationRequest, { seccomp, ...tools }: LinuxTools, shape: EnclosureOptions['shape']) {
-    const { command, programs: stage, config, settings, env } = request;
-    const loopback = settings.allowLoopback;
+  private constructor(request: IsolationRequest, { seccomp, ...tools }: LinuxTools) {
+    const { command, programs: stage, config, settings, env, shape } = request;
+    // Nobody has the right to open others in a single one.
+    const loopback = settings.allowLoopback.filter((port) => shape === 'nested' || port >= 1024);
     const direct = shape === 'nested' ? [80, 443, ...namedPorts(config)].filter((port) => !loopback.includes(port)) : [];
+    const proxyPort = freePort([...loopback, ...direct]);
+    const proxy = tcp('127.0.0.1', proxyPort);
     this.#request = request;
-    this.#shape = shape;
     this.#features = quickFeatures(tools.bwrap);
+    this.#givesEnvironment = tools.perl !== undefined;
     this.#enclosure = Enclosure.open({
       ...{ tools, stage, command, seccomp, shape },
       output: request.connect(),
       doors: [
-        PROXY,
+        proxy,
         ...direct.map((port) => tcp('0.0.0.0', port)),
         ...loopback.map((port) => tcp('127.0.0.1', port)),
         ...(shape === 'nested' ? [NAMES] : []),
       ],
     });
     this.enclosed = {
-      proxyPort: PROXY_PORT,
+      proxyPort,
       reach: reachOf(shape, tools),
       ownLoopback: !namesLoopback(config),
-      doors: this.#enclosure.doors.then((open) => received(open)),
+      doors: this.#enclosure.doors.then((open) => received(open, proxy)),
     };
     this.enclosed.doors.catch(() => undefined);
     try {
@@ -74,7 +78,7 @@ export class BubblewrapIsolation implements Isolation {
 
   async settled(): Promise<void> {
     // A single one opens its doors when it knows everything else.
-    if (this.#shape === 'nested') await this.#enclosure.doors;
+    if (this.#request.shape === 'nested') await this.#enclosure.doors;
   }
 
   async run(run: BlindRun, { graceMs }: Launch, signals: Signals): Promise<ChildEnd> {
@@ -90,29 +94,29 @@ export class BubblewrapIsolation implements Isolation {
         guarded: [...confinement.guarded.filter((path) => !failed.includes(path)), ...tripwire.standIns],
         readable: [...confinement.readable, realpathSync(run.folder)],
       };
-      return await this.#enclosure.run(await this.#arguments(whole, run), { graceMs, signals });
+      return await this.#enclosure.run(await this.#beginning(whole, run), { graceMs, signals });
     } finally {
-      const { appeared, removed } = tripwire.close();
-      const about = (path: string, text: string): void => {
-        tell({ level: 'warning', text: `${shortPath(path, env)} was not there before this run: ${text}` });
-      };
-      for (const path of appeared) about(path, 'look at it before a program outside obeys it');
-      for (const path of removed) about(path, 'git would have obeyed it, so it was removed');
+      for (const path of tripwire.close()) {
+        const text = `${shortPath(path, env)} was not there before this run: look at it before a program outside obeys it`;
+        tell({ level: 'warning', text });
+      }
     }
   }
 
-  async #arguments(confinement: Confinement, { folder, environment: { variables } }: BlindRun): Promise<string[]> {
+  async #beginning(confinement: Confinement, { folder, environment: { variables } }: BlindRun): Promise<Beginning> {
     const emptyFile = join(folder, 'empty');
     await writeReadable(emptyFile, '');
-    return innerArguments(confinement, {
+    const environment = { ...withoutAgents(variables), ...temporaryFolder(variables, confinement) };
+    const options: InnerOptions = {
       emptyFile,
       replacements: await writeAll(folder, confinement.replaced),
       features: this.#features,
       uid: process.getuid?.() ?? 0,
       gid: process.getgid?.() ?? 0,
-      environment: { ...withoutAgents(variables), ...temporaryFolder(variables, confinement) },
-      alone: this.#shape === 'single',
-    });
+      environment: this.#givesEnvironment ? {} : environment,
+      alone: this.#request.shape === 'single',
+    };
+    return { words: innerArguments(confinement, options), mounts: expectedMounts(mountedPaths(confinement, options)), environment };
   }
 
   close(): void {
@@ -120,20 +124,26 @@ export class BubblewrapIsolation implements Isolation {
   }
 }
 
+function freePort(taken: readonly number[]): number {
+  let port = PROXY_PORT;
+  while (taken.includes(port)) port += 1;
+  return port;
+}
+
 function tcp(address: string, port: number): Door {
   return `tcp:${address}:${String(port)}`;
 }
 
-function received(open: OpenDoors): Received {
+function received(open: OpenDoors, proxyDoor: Door): Received {
   const servers = [...open].flatMap(([door, socket]) => (socket instanceof Server ? [{ door, socket }] : []));
   const of = (isIt: (door: Door) => boolean): Server[] => servers.filter(({ door }) => isIt(door)).map(({ socket }) => socket);
-  const [proxy] = of((door) => door === PROXY);
+  const [proxy] = of((door) => door === proxyDoor);
   if (proxy === undefined) throw new Error('a sandbox without a proxy');
   const dns = open.get(NAMES);
   return {
     proxy,
     direct: of((door) => door.startsWith('tcp:0.0.0.0:')),
-    loopback: of((door) => door !== PROXY && door.startsWith('tcp:127.0.0.1:')),
+    loopback: of((door) => door !== proxyDoor && door.startsWith('tcp:127.0.0.1:')),
     dns: dns instanceof Server ? undefined : dns,
   };
 }

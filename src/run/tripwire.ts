@@ -1,80 +1,75 @@
 // What a sandboxed program could make and others would obey later, outside: a config of kz or of an editor, a hook. What is there is guarded;
-// what is not there cannot be, so whoever runs the program hears of it afterwards. One file gets a stand-in instead, since kz itself would obey
-// it at its next start.
-import { lstatSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { basename } from 'node:path';
+// what is not there cannot be, so whoever runs the program hears of it afterwards. Two files get a stand-in instead, which says what nothing
+// says and can be guarded: those that kz and git would obey at their next start.
+import { lstatSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { LOCAL_FILE } from '../config/find.ts';
 
-export interface Traces {
-  /** What is there now and was not. */
-  readonly appeared: readonly string[];
-  /** The same, and so dangerous that it is gone again. */
-  readonly removed: readonly string[];
-}
+/** What an empty one would say: to git, that a repository's folder is its own. */
+const STAND_INS: readonly (readonly [ending: string, text: string])[] = [
+  [`/${LOCAL_FILE}`, ''],
+  ['/.git/commondir', '.\n'],
+];
 
 export class Tripwire {
-  /** Made here: empty, which means the same as absent. To be guarded. */
+  /** To be guarded. */
   readonly standIns: readonly string[];
-  readonly #watched: readonly string[];
-  readonly #inodes: ReadonlyMap<string, number>;
+  /** Made here → inode. */
+  readonly #own: ReadonlyMap<string, number>;
   /** Stand-ins of other runs, who take them away when they end. */
   readonly #others: readonly string[];
+  readonly #watched: readonly string[];
 
   /** `absent` are the paths that would be guarded if they were there, `guarded` those that are. */
   constructor(absent: readonly string[], guarded: readonly string[]) {
-    const local = absent.filter((path) => basename(path) === LOCAL_FILE);
-    const made = local.filter(makeEmpty);
+    const wanted = absent.filter((path) => textOf(path) !== undefined);
+    const made = wanted.filter(make);
     // Another run was faster.
-    const shared = local.filter((path) => !made.includes(path) && sizeOf(path) === 0);
+    const shared = wanted.filter((path) => !made.includes(path) && isStandIn(path));
     this.standIns = [...made, ...shared];
-    this.#inodes = new Map(made.map((path) => [path, statSync(path).ino]));
+    this.#own = new Map(made.map((path) => [path, statSync(path).ino]));
+    this.#others = [...shared, ...guarded.filter(isStandIn)];
     this.#watched = absent.filter((path) => !this.standIns.includes(path));
-    this.#others = [...shared, ...guarded.filter((path) => basename(path) === LOCAL_FILE && sizeOf(path) === 0)];
   }
 
-  /** Takes the stand-ins away and looks. Call it once, when the program has ended. */
-  close(): Traces {
-    const removed = this.#watched.filter((path) => basename(path) === 'commondir' && isThere(path) && remove(path));
-    const changed = [...this.#inodes].filter(([path, inode]) => !removeOwn(path, inode)).map(([path]) => path);
-    const there = [...this.#watched, ...changed, ...this.#others].filter(isThere);
-    // Empty, it says nothing, and is another run's.
-    return { appeared: there.filter((path) => basename(path) !== LOCAL_FILE || sizeOf(path) !== 0), removed };
+  /** Takes the stand-ins away, and says what is there now and was not. Call it once, when the program has ended. */
+  close(): readonly string[] {
+    const changed = [...this.#own].filter(([path, inode]) => !removeOwn(path, inode)).map(([path]) => path);
+    return [...this.#watched, ...changed, ...this.#others].filter((path) => isThere(path) && !isStandIn(path));
   }
 }
 
-function makeEmpty(path: string): boolean {
+function textOf(path: string): string | undefined {
+  return STAND_INS.find(([ending]) => path.endsWith(ending))?.[1];
+}
+
+function make(path: string): boolean {
   try {
-    writeFileSync(path, '', { flag: 'wx', mode: 0o600 });
+    writeFileSync(path, textOf(path) ?? '', { flag: 'wx', mode: 0o600 });
     return true;
   } catch {
     return false;
   }
 }
 
-/** Still the empty file that it was? A person may have written one meanwhile. */
+function isStandIn(path: string): boolean {
+  const text = textOf(path);
+  if (text === undefined) return false;
+  try {
+    return statSync(path).size === text.length && readFileSync(path, 'latin1') === text;
+  } catch {
+    return false;
+  }
+}
+
+/** Still what it was? A person may have written one meanwhile. */
 function removeOwn(path: string, inode: number): boolean {
   try {
-    const found = lstatSync(path);
-    if (found.ino !== inode || found.size > 0) return false;
+    if (lstatSync(path).ino !== inode || !isStandIn(path)) return false;
     rmSync(path);
     return true;
   } catch {
     return false;
   }
-}
-
-/** Git takes its settings from where this file leads, and they name programs to run. It is never in a repository's own folder otherwise. */
-function remove(path: string): boolean {
-  try {
-    rmSync(path, { recursive: true });
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function sizeOf(path: string): number | undefined {
-  return statSync(path, { throwIfNoEntry: false })?.size;
 }
 
 function isThere(path: string): boolean {

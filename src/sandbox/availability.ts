@@ -1,6 +1,6 @@
 // What can isolate a program here, and when nothing can, why. The tools are looked for in the system's own folders and nowhere else: a
 // project that puts a `bwrap` of its own on PATH must not be what isolates it. A run does not ask; it starts the real thing.
-import { execFile } from 'node:child_process';
+import { execFile, type ExecFileException } from 'node:child_process';
 import { existsSync, readFileSync, realpathSync, statSync, type Stats } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { OUTER_ARGUMENTS } from './bubblewrap.ts';
@@ -29,6 +29,8 @@ export interface SandboxAvailability {
   readonly why?: string;
   /** What to type or to change. */
   readonly fix?: string;
+  /** False: it may be more the next time, as something was late, was killed, or failed for a reason that is not known to last. */
+  readonly isCertain: boolean;
   /** Of bubblewrap. */
   readonly features?: BubblewrapFeatures;
 }
@@ -74,13 +76,16 @@ export function sandboxTools(platform: NodeJS.Platform = process.platform, folde
 export async function probeSandbox(tools: SandboxTools, options: ProbeOptions, signal: AbortSignal): Promise<SandboxAvailability> {
   const { platform } = tools;
   if (platform === 'darwin') return probeSeatbelt(tools, options, signal);
-  if (platform !== 'linux') return none({ why: `kz cannot isolate programs on ${platform}` });
+  if (platform !== 'linux') return none({ why: `kz cannot isolate programs on ${platform}`, isCertain: true });
   return probeBubblewrap(tools, { arch: process.arch, limitMs: LIMIT_MS, facts: machineFacts(), ...options }, signal);
 }
 
 /** What `bwrap --help` lists, as distributions add options to old versions. Takes 2 ms. Throws only when the signal aborts. */
 export async function bubblewrapFeatures(bwrap: string, signal: AbortSignal): Promise<BubblewrapFeatures> {
-  const { stdout, stderr } = await run(bwrap, ['--help'], { limitMs: LIMIT_MS }, signal);
+  return featuresIn(await run(bwrap, ['--help'], { limitMs: LIMIT_MS }, signal));
+}
+
+function featuresIn({ stdout, stderr }: Ran): BubblewrapFeatures {
   // Old ones print it on standard error.
   const known = new Set((stdout + stderr).match(/(?<=^ +)--[\w-]+/gm));
   return {
@@ -162,17 +167,19 @@ async function probeBubblewrap(tools: SandboxTools, options: Known, signal: Abor
   const { bwrap, sh, perl, ip } = tools;
   const { arch, facts, limitMs } = options;
   if (bwrap === undefined || sh === undefined) return none(bwrap === undefined ? noBubblewrap(facts) : NO_SHELL);
-  if (seccompFilter(arch) === undefined) return none({ why: `kz has no filter of system calls for ${arch}` });
-  const [features, said] = await Promise.all([bubblewrapFeatures(bwrap, signal), run(bwrap, ['--version'], { limitMs }, signal)]);
+  if (seccompFilter(arch) === undefined) return none({ why: `kz has no filter of system calls for ${arch}`, isCertain: true });
+  const [help, said] = await Promise.all([run(bwrap, ['--help'], { limitMs }, signal), run(bwrap, ['--version'], { limitMs }, signal)]);
+  const features = featuresIn(help);
   const found = { backend: 'bubblewrap', features, ...versionIn(said.stdout) } as const;
   const [missing] = features.missing;
-  if (missing !== undefined && said.isOver)
+  // A help that broke off lists less than there is.
+  if (missing !== undefined && help.isOver && said.isOver)
     return { ...found, level: 'none', ...explainRefusal(`Unknown option ${missing}`, bwrap, facts) };
   const verdict = await buildNest({ bwrap, sh, features }, options, signal);
   return { ...found, ...verdict, ...(verdict.level === 'full' && (perl ?? ip) === undefined ? withoutRoutes(facts) : {}) };
 }
 
-const NO_SHELL: Refusal = { why: 'there is no sh in the folders of the system' };
+const NO_SHELL: Refusal = { why: 'there is no sh in the folders of the system', isCertain: true };
 
 function versionIn(text: string): Pick<SandboxAvailability, 'version'> {
   const version = /\d+(\.\d+)+/.exec(text)?.[0];
@@ -189,14 +196,19 @@ async function buildNest(
   { bwrap, sh, features }: Parts,
   { facts, limitMs }: Known,
   signal: AbortSignal,
-): Promise<Pick<SandboxAvailability, 'level' | 'why' | 'fix'>> {
+): Promise<Pick<SandboxAvailability, 'level' | 'why' | 'fix' | 'isCertain'>> {
   const inner = [...layer(features), '--', sh, '-c', ':'];
   const nest = await run(bwrap, [...OUTER_ARGUMENTS, '--', bwrap, ...inner], { limitMs }, signal);
-  if (nest.isOver) return { level: 'full' };
-  if (nest.isLate) return { level: 'none', why: `bubblewrap did not end within ${String(limitMs)} ms` };
+  if (nest.isOver) return { level: 'full', isCertain: true };
+  if (nest.isLate) return { level: 'none', why: `bubblewrap did not end within ${String(limitMs)} ms`, isCertain: false };
   const single = await run(bwrap, ['--unshare-net', ...inner], { limitMs }, signal);
-  if (single.isOver) return { level: 'basic', ...explainBasic(nest.stderr, bwrap, facts) };
-  return { level: 'none', ...explainRefusal(single.stderr, bwrap, facts) };
+  if (single.isOver) return { level: 'basic', ...unlessKilled(nest, explainBasic(nest.stderr, bwrap, facts)) };
+  return { level: 'none', ...unlessKilled(single, explainRefusal(single.stderr, bwrap, facts)) };
+}
+
+/** Who was killed did not say all, whatever the machine is like. */
+function unlessKilled({ isKilled }: Ran, refusal: Refusal): Refusal {
+  return isKilled ? { ...refusal, isCertain: false } : refusal;
 }
 
 function layer({ disableUserns }: BubblewrapFeatures): readonly string[] {
@@ -213,16 +225,21 @@ function noBubblewrap(facts: MachineFacts): Refusal {
   const unsafe = FOLDERS.map((folder) => join(folder, 'bwrap')).find((path) => facts.exists(path));
   if (unsafe === undefined) return notInstalled(facts);
   if (facts.owner(unsafe) === NOBODY) {
-    return { why: `${unsafe} belongs to nobody here, as root does not exist in kz’s user namespace`, fix: 'run kz outside of it' };
+    return {
+      why: `${unsafe} belongs to nobody here, as root does not exist in kz’s user namespace`,
+      fix: 'run kz outside of it',
+      isCertain: true,
+    };
   }
   return {
     why: `${unsafe} belongs neither to root nor to you, or others may write it`,
     fix: `run \`sudo chown root ${unsafe} && sudo chmod go-w ${unsafe}\``,
+    isCertain: true,
   };
 }
 
 function withoutRoutes(facts: MachineFacts): Refusal {
-  return { why: 'with neither perl nor ip, connections to a bare address fail', fix: installFix('perl', facts) };
+  return { why: 'with neither perl nor ip, connections to a bare address fail', fix: installFix('perl', facts), isCertain: true };
 }
 
 async function probeSeatbelt(
@@ -230,14 +247,15 @@ async function probeSeatbelt(
   { limitMs = LIMIT_MS }: ProbeOptions,
   signal: AbortSignal,
 ): Promise<SandboxAvailability> {
-  if (sandboxExec === undefined) return none({ why: 'there is no /usr/bin/sandbox-exec' });
+  if (sandboxExec === undefined) return none({ why: 'there is no /usr/bin/sandbox-exec', isCertain: true });
   const backend = 'sandbox-exec';
   const { isOver, isLate, stderr } = await run(sandboxExec, ['-p', '(version 1) (allow default)', '/usr/bin/true'], { limitMs }, signal);
-  if (isOver) return { level: 'basic', backend };
-  if (isLate) return { level: 'none', backend, why: `sandbox-exec did not end within ${String(limitMs)} ms` };
-  return stderr.includes('sandbox_apply')
-    ? { level: 'none', backend, why: 'kz runs in a sandbox already', fix: 'run kz outside of it' }
-    : { level: 'none', backend, why: 'sandbox-exec failed' };
+  if (isOver) return { level: 'basic', backend, isCertain: true };
+  const unknown = { level: 'none', backend, isCertain: false } as const;
+  if (isLate) return { ...unknown, why: `sandbox-exec did not end within ${String(limitMs)} ms` };
+  return /sandbox_apply.*not permitted/.test(stderr)
+    ? { ...unknown, why: 'kz runs in a sandbox already', fix: 'run kz outside of it', isCertain: true }
+    : { ...unknown, why: 'sandbox-exec failed' };
 }
 
 function none(refusal: Refusal): SandboxAvailability {
@@ -248,6 +266,8 @@ interface Ran {
   /** It ended well. */
   readonly isOver: boolean;
   readonly isLate: boolean;
+  /** By a signal, for being late or by somebody else. */
+  readonly isKilled: boolean;
   readonly stdout: string;
   readonly stderr: string;
 }
@@ -257,14 +277,20 @@ async function run(program: string, args: readonly string[], { limitMs }: { limi
   signal.throwIfAborted();
   const options = { cwd: '/', env: { LC_ALL: 'C' }, encoding: 'latin1', timeout: limitMs, killSignal: 'SIGKILL', signal } as const;
   return new Promise((resolve, reject) => {
-    const child = execFile(program, args, options, (error, stdout, stderr) => {
+    const onEnd = (error: ExecFileException | null, stdout = '', stderr = ''): void => {
       if (signal.aborted) {
         reject(signal.reason instanceof Error ? signal.reason : new Error('aborted'));
         return;
       }
-      resolve({ isOver: error === null, isLate: error?.killed === true, stdout, stderr });
-    });
-    child.stdin?.destroy();
+      const isKilled = typeof error?.signal === 'string';
+      resolve({ isOver: error === null, isLate: error?.killed === true, isKilled, stdout, stderr });
+    };
+    try {
+      execFile(program, args, options, onEnd).stdin?.destroy();
+    } catch (error) {
+      // There was no memory to start it.
+      onEnd(error instanceof Error ? error : new Error('not started'));
+    }
   });
 }
 

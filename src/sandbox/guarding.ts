@@ -9,7 +9,7 @@ import type { AskedPaths } from './asked-paths.ts';
 import { gitFolders, type GitFolders } from './git-folders.ts';
 import { around, isAnyInside, put, type Layout } from './layout.ts';
 import { plantedLink } from './links.ts';
-import { isInside, isLink, lookAt, namesIn, placeOfMissing, tooMuch, type Machine } from './machine.ts';
+import { isInside, lookAt, namesIn, placeOfMissing, tooMuch, type Machine } from './machine.ts';
 import { obeyedFiles, type Obeyed, type ObeyedConfig } from './obeyed.ts';
 import { GUARDED, GUARDED_AT_HOME } from './project.ts';
 
@@ -134,9 +134,7 @@ function besidePackage(root: string): string[] {
   for (let folder = dirname(root); folder !== dirname(folder); folder = dirname(folder)) {
     if (basename(folder) !== 'node_modules') continue;
     const scope = join(folder, '@napi-rs');
-    places.push(...namesIn(scope).flatMap((name) => (name.startsWith('keyring') ? [join(scope, name)] : [])));
-    const shim = join(folder, '.bin/kz');
-    if (!isLink(shim)) places.push(shim);
+    places.push(join(folder, '.bin/kz'), ...namesIn(scope).flatMap((name) => (name.startsWith('keyring') ? [join(scope, name)] : [])));
   }
   return places;
 }

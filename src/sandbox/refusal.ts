@@ -1,5 +1,5 @@
-// Why a sandbox cannot be made here, and what helps: bubblewrap's words, and what this machine says of itself, in plain ones. Data in, words
-// out. What bubblewrap printed is repeated only when nothing here knows it: its first line, as text.
+// Why a sandbox cannot be made here, what helps, and whether it will be the same the next time: bubblewrap's words, and what this machine says of
+// itself, in plain ones. Data in, words out. What bubblewrap printed is repeated only when nothing here knows it: its first line, as text.
 
 /** What of a machine decides why it refuses. Whoever asks reads it with `machineFacts` of availability.ts. */
 export interface MachineFacts {
@@ -19,28 +19,31 @@ export interface Refusal {
   readonly why: string;
   /** What to type or to change. */
   readonly fix?: string;
+  /** A fact of this machine that is known here. Otherwise it may work the next time: a moment without memory, or words that nobody knows. */
+  readonly isCertain: boolean;
 }
 
 /** `text` is what bubblewrap printed on standard error. */
 export function explainRefusal(text: string, bwrap: string, facts: MachineFacts): Refusal {
-  for (const explain of EXPLANATIONS) {
-    const refusal = explain(text, facts, bwrap);
-    if (refusal !== undefined) return refusal;
-  }
+  const told = [text, facts, bwrap] as const;
+  const fact = firstOf(FACTS, told);
+  if (fact !== undefined) return { ...fact, isCertain: true };
+  const meaning = firstOf(WORDS, told);
+  if (meaning !== undefined) return { ...meaning, isCertain: isForbidden(text) };
   const line = firstLine(text);
-  return { why: line === '' ? 'bubblewrap failed and did not say why' : `bubblewrap failed: ${line}` };
+  return { why: line === '' ? 'bubblewrap failed and did not say why' : `bubblewrap failed: ${line}`, isCertain: false };
 }
 
 /** The same for a nest that fails where a single layer works. */
 export function explainBasic(text: string, bwrap: string, facts: MachineFacts): Refusal {
   // Ubuntu's profile lets bubblewrap in, and takes all capabilities from what it starts.
-  if (facts.exists(RESTRICTING_PROFILE))
-    return { why: 'AppArmor takes all rights from what bubblewrap starts', fix: profileFix(bwrap, facts) };
+  if (facts.exists(RESTRICTING_PROFILE) && isForbidden(text))
+    return { why: 'AppArmor takes all rights from what bubblewrap starts', fix: profileFix(bwrap, facts), isCertain: true };
   return explainRefusal(text, bwrap, facts);
 }
 
 export function notInstalled(facts: MachineFacts): Refusal {
-  return { why: 'bubblewrap is not installed', fix: installFix('bubblewrap', facts) };
+  return { why: 'bubblewrap is not installed', fix: installFix('bubblewrap', facts), isCertain: true };
 }
 
 export function installFix(name: string, { exists, uid }: MachineFacts): string {
@@ -57,10 +60,21 @@ const INSTALLERS = [
   ['/usr/bin/zypper', 'zypper install'],
 ] as const;
 
-type Explain = (text: string, facts: MachineFacts, bwrap: string) => Refusal | undefined;
+type Explanation = Omit<Refusal, 'isCertain'>;
 
-/** The first that knows wins: from what the machine is, over what it is set to, to what its words usually mean. */
-const EXPLANATIONS: readonly Explain[] = [
+type Told = readonly [text: string, facts: MachineFacts, bwrap: string];
+type Explain = (...told: Told) => Explanation | undefined;
+
+function firstOf(table: readonly Explain[], told: Told): Explanation | undefined {
+  for (const explain of table) {
+    const explanation = explain(...told);
+    if (explanation !== undefined) return explanation;
+  }
+  return undefined;
+}
+
+/** What the machine is and what it is set to: certain, whatever bubblewrap says. The first that knows wins. */
+const FACTS: readonly Explain[] = [
   (_text, { kernel }) => {
     // WSL 2 writes it in lower case.
     return /\bMicrosoft\b/.test(kernel) && !kernel.includes('WSL2')
@@ -75,7 +89,10 @@ const EXPLANATIONS: readonly Explain[] = [
   },
   (text, _facts, bwrap) => {
     return text.includes('setuid') && !text.includes('must be installed setuid')
-      ? { why: 'bubblewrap is installed setuid, which refuses options that kz needs', fix: `run \`sudo chmod u-s ${bwrap}\`` }
+      ? {
+          why: 'bubblewrap is installed setuid, which refuses options that kz needs',
+          fix: `run \`sudo chmod u-s ${bwrap}\``,
+        }
       : undefined;
   },
   (text) => {
@@ -85,6 +102,10 @@ const EXPLANATIONS: readonly Explain[] = [
       : { why: `bubblewrap is too old: it does not know ${option}`, fix: 'install a newer bubblewrap' };
   },
   forbidden,
+];
+
+/** What bubblewrap's words usually mean, when the facts do not explain them. */
+const WORDS: readonly Explain[] = [
   (text, facts, bwrap) => {
     if (!/RTM_NEW\w+: Operation not permitted|setting up [ug]id map: Permission denied/.test(text)) return undefined;
     if (facts.sysctl('kernel/apparmor_restrict_unprivileged_userns') !== '1') return undefined;
@@ -128,9 +149,15 @@ const CONTAINER_FIX =
   'start the container with `--security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined`, ' +
   'or run kz outside of it';
 
+/** Words of what lasts. Everything else that a call can fail with (EAGAIN, ENOMEM, ENOSPC, EBUSY) may be over in a moment. */
+function isForbidden(text: string): boolean {
+  return /not permitted|Permission denied|No permissions|Invalid argument|not implemented|not supported|does not support/.test(text);
+}
+
 /** Switched off by whoever administers the machine. */
-function forbidden(_text: string, { sysctl }: MachineFacts): Refusal | undefined {
-  if (sysctl('kernel/unprivileged_userns_clone') === '0') {
+function forbidden(text: string, { sysctl, uid }: MachineFacts): Explanation | undefined {
+  // Root may make them all the same, where it is the real one.
+  if (sysctl('kernel/unprivileged_userns_clone') === '0' && (uid !== 0 || isForbidden(text))) {
     return {
       why: 'user namespaces are switched off (kernel.unprivileged_userns_clone)',
       fix: 'run `sudo sysctl -w kernel.unprivileged_userns_clone=1`',

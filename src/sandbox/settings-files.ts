@@ -70,9 +70,11 @@ function withoutLogins(text: string): string {
   const lines = text.split('\n').map((line) => {
     const [, name = '', value = ''] = /^\s*([^=\s]+?)\s*(?:=|:\s|\s)\s*(.*?)\s*$/.exec(line) ?? [];
     const bare = value.replace(/^(["'])(.*)\1$/, '$2');
-    if (bare === '' || isReference(bare)) return line;
-    if (LOGIN.test(name.replace(/["']/g, '')) || WITHIN_TABLE.test(value) || bare.split(/[\s"'`,;={}]+/).some(isCredential))
-      return undefined;
+    if (bare === '') return line;
+    const isLogin = LOGIN.test(name.replace(/["']/g, '')) || WITHIN_TABLE.test(value) || bare.split(/[\s"'`,;={}]+/).some(isCredential);
+    // What most lines are is known without the last question, which takes longest.
+    if ((!isLogin && !line.includes('@')) || isReference(bare)) return line;
+    if (isLogin) return undefined;
     return line.replace(IN_ADDRESS, '$1');
   });
   return lines.filter((line) => line !== undefined).join('\n');

@@ -113,7 +113,8 @@ function beginSurvey(input: Surroundings, machine: Machine, directory: string): 
   const asked = askedPaths(settings, machine, [...own, ...caches.found]);
   const open = [...own, ...caches.found, ...asked.write.map(({ path }) => path)];
   const linked = caches.refused.map(
-    (path) => `${shortPath(path, machine.env)} is a link that a program could have made: no cache, not writable`,
+    (path) =>
+      `${shortPath(path, machine.env)} is a link that a program could have made, so not followed: if it is yours, name what it leads to in \`write\``,
   );
   const notes = [...asked.notes, ...linked];
   return { input, config, machine, asked, caches, directory, projects, open, layout: new Map(), missing: [], notes };

@@ -11,7 +11,7 @@
 use strict;
 use warnings;
 
-my ($AF_INET, $AF_NETLINK, $STREAM, $DGRAM, $RAW) = (2, 16, 1, 2, 3);
+my ($AF_INET, $AF_NETLINK, $STREAM, $DGRAM, $RAW, $NONBLOCK) = (2, 16, 1, 2, 3, 0x800);
 my ($SOL_SOCKET, $SCM_RIGHTS) = (1, 1);
 
 sub machine {
@@ -20,9 +20,19 @@ sub machine {
 }
 
 # The system calls that perl has no function for.
-my %NUMBERS = (x86_64 => {sendmsg => 46, memfd_create => 319}, aarch64 => {sendmsg => 211, memfd_create => 279});
+my %NUMBERS = (
+  x86_64 => {mount => 165, sendmsg => 46, memfd_create => 319},
+  aarch64 => {mount => 40, sendmsg => 211, memfd_create => 279},
+);
 
 sub fail { print STDERR "kz: cannot open the doors of the sandbox: $_[0]: $!\n"; exit 1 }
+
+# What is mounted outside from now on stays outside: it would be there in the sandbox too, writable and behind no mask.
+sub keep_mounts_apart {
+  my ($mount) = @_;
+  my ($root, $MS_REC_PRIVATE) = ("/\0", 0x44000);
+  syscall($mount, 0, $root, 0, $MS_REC_PRIVATE, 0) == 0 or fail 'mounts';
+}
 
 # `ip route add local 0.0.0.0/0 dev lo`, by rtnetlink(7).
 sub every_address_leads_here {
@@ -49,7 +59,8 @@ sub every_port_is_free {
 sub open_door {
   my ($kind, $address, $port) = @_;
   my $isTcp = $kind eq 'tcp';
-  socket my $socket, $AF_INET, $isTcp ? $STREAM : $DGRAM, 0 or fail 'socket';
+  # Not blocking: kz would wait for ever in accept(2) once it has no descriptors left.
+  socket my $socket, $AF_INET, ($isTcp ? $STREAM : $DGRAM) | $NONBLOCK, 0 or fail 'socket';
   my $name = pack('S n C4 x8', $AF_INET, $port, split /\./, $address);
   bind $socket, $name or fail "$kind:$address:$port";
   if ($isTcp) { listen $socket, 4096 or fail 'listen' }
@@ -88,7 +99,7 @@ my $numbers = $NUMBERS{machine()};
 if (!defined $numbers || length(pack 'P', '') != 8) { $! = 38; fail 'this machine' }
 
 my $how = shift @ARGV;
-if ($how eq 'any') { every_port_is_free(); every_address_leads_here() }
+if ($how eq 'any') { keep_mounts_apart($numbers->{mount}); every_port_is_free(); every_address_leads_here() }
 my (@doors, $arguments, $held);
 while (@ARGV && (my $word = shift @ARGV) ne '--') {
   if ($word =~ /^args:(\d+)$/) { $arguments = 0 + $1 } else { push @doors, $word }

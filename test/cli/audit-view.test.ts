@@ -70,6 +70,12 @@ describe('a refused connection of the sandbox', () => {
     ]);
   });
 
+  it('may be the first of those that are not listed', () => {
+    for (const why of ['closed-loopback', 'unknown-address'] as const) {
+      expect(lines({ why, host: null, port: null })).toEqual(['-  further connections that the sandbox does not let out']);
+    }
+  });
+
   it('for an address of no name has nothing to advise', () => {
     expect(lines({ why: 'unknown-address', host: '198.18.9.9', port: 443 })).toEqual([
       '198.18.9.9:443  an address that stands for no name',

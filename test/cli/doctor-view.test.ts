@@ -50,25 +50,31 @@ function rows(...given: Parameters<typeof text>): string[] {
 
 describe('the sandbox', () => {
   it('that works is in order', () => {
-    expect(rows({ level: 'full', backend: 'bubblewrap', version: '0.8.0' })).toEqual([
+    expect(rows({ level: 'full', isCertain: true, backend: 'bubblewrap', version: '0.8.0' })).toEqual([
       '  ok    sandbox: full (bubblewrap 0.8.0): own network, every client is led through kz',
     ]);
   });
 
   it('that does less says why, and what helps', () => {
     const less = { backend: 'bubblewrap', version: '0.9.0', why: 'AppArmor is in the way', fix: 'run `sudo this`' } as const;
-    expect(rows({ level: 'basic', ...less })).toEqual([
+    expect(rows({ level: 'basic', isCertain: true, ...less })).toEqual([
       '  !     sandbox: basic (bubblewrap 0.9.0): nothing but kz can be reached, by clients that know a proxy',
       '          AppArmor is in the way',
       '          hint: run `sudo this`',
     ]);
-    expect(rows({ level: 'full', ...less })[0]).toMatch(/^ {2}! {5}sandbox: full /);
-    expect(rows({ level: 'basic', backend: 'sandbox-exec' })).toEqual([
+    expect(rows({ level: 'full', isCertain: true, ...less })[0]).toMatch(/^ {2}! {5}sandbox: full /);
+    expect(rows({ level: 'basic', isCertain: true, backend: 'sandbox-exec' })).toEqual([
       '  !     sandbox: basic (sandbox-exec): nothing but kz can be reached, by clients that know a proxy',
     ]);
   });
 
-  const NONE = { level: 'none', backend: undefined, why: 'bubblewrap is not installed', fix: 'run `sudo apt install bubblewrap`' } as const;
+  const NONE = {
+    level: 'none',
+    isCertain: true,
+    backend: undefined,
+    why: 'bubblewrap is not installed',
+    fix: 'run `sudo apt install bubblewrap`',
+  } as const;
 
   it('that is not there is nothing that fails', () => {
     expect(rows(NONE)).toEqual([
@@ -87,6 +93,6 @@ describe('the sandbox', () => {
     ]);
     expect(text(NONE, strict)).toMatch(/\n1 thing does not work\n$/);
     expect(text(NONE, { ...strict, quiet: true })).toContain('FAIL  sandbox: ');
-    expect(text({ level: 'basic', backend: 'bubblewrap' }, strict)).toMatch(/everything that the config needs works\n$/);
+    expect(text({ level: 'basic', isCertain: true, backend: 'bubblewrap' }, strict)).toMatch(/everything that the config needs works\n$/);
   });
 });

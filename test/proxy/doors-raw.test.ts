@@ -90,6 +90,18 @@ describe('an address that means nothing', () => {
   });
 });
 
+it('a program that tries again and again is refused each time, and fills no log', async () => {
+  const lab = await inside.start(() => ({ dialled: '127.8.8.8', doors: { reach: 'any' } }));
+  for (let round = 0; round < 60; round += 1) {
+    const wires = await Promise.all(Array.from({ length: 20 }, () => inside.wire('127.0.0.1', inside.plain)));
+    for (const wire of wires) await wire.closed();
+    expect(wires.map(({ how }) => how)).toEqual(wires.map(() => 'reset'));
+  }
+  expect(lab.events).toHaveLength(1001);
+  expect(lab.events[999]).toMatchObject({ type: 'refused', why: 'closed-loopback', host: '127.8.8.8', port: inside.plain });
+  expect(lab.events[1000]).toMatchObject({ type: 'refused', why: 'closed-loopback', host: null, port: null });
+});
+
 describe('a port of the host’s loopback', () => {
   const toHost = (port: number | undefined, host = '127.0.0.1') => ({
     doors: { dialLoopback: () => connected(net.connect({ host, port: port ?? 1, allowHalfOpen: true })) },

@@ -82,7 +82,7 @@ async function examined(
   const diagnosis = await diagnose(subject, { env: {}, program: '/opt/kz', live: false }, signal);
   expect(access.closed).toBe(1);
   expect(JSON.stringify(diagnosis) + inspect(diagnosis, { depth: 8 })).not.toContain(canary);
-  return { ...diagnosis, sandbox: { level: 'none', backend: undefined } };
+  return { ...diagnosis, sandbox: { level: 'none', isCertain: true, backend: undefined } };
 }
 
 const ONE = '[secrets]\nA = { provider = "vault", ref = "kv/a#b" }\n';
@@ -226,7 +226,7 @@ describe('a config', () => {
       secrets: [],
       checks: [],
     });
-    expect(isHealthy({ ...diagnosis, sandbox: { level: 'full', backend: 'bubblewrap' } })).toBe(false);
+    expect(isHealthy({ ...diagnosis, sandbox: { level: 'full', isCertain: true, backend: 'bubblewrap' } })).toBe(false);
   });
 });
 
@@ -241,7 +241,7 @@ describe('a sandbox', () => {
     const diagnosis = await examined(`${ONE}${table}`, { vault: provider(() => given()) });
     expect([lacksSandbox(diagnosis), isHealthy(diagnosis)]).toEqual([isNeeded, !isNeeded]);
     for (const level of ['basic', 'full'] as const) {
-      const sandbox = { level, backend: 'bubblewrap' } as const;
+      const sandbox = { level, isCertain: true, backend: 'bubblewrap' } as const;
       expect(isHealthy({ ...diagnosis, sandbox })).toBe(true);
     }
   });
@@ -253,6 +253,7 @@ describe('a sandbox', () => {
       level: 'none',
       backend: undefined,
       why: 'kz cannot isolate programs on sunos',
+      isCertain: true,
     });
   });
 });

@@ -1,19 +1,19 @@
 // A sandboxed program as the real bubblewrap makes it, without the rest of a run: in both shapes, with perl and without.
 import { execFileSync } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { build } from 'esbuild';
-import { copyFileSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { createConnection, Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { ChildEnd } from '../../src/run/child-tree.ts';
-import { Enclosure, reachOf, type Door, type EnclosureOptions, type EnclosureTools } from '../../src/run/enclosure.ts';
+import { Enclosure, reachOf, type Beginning, type Door, type EnclosureOptions, type EnclosureTools } from '../../src/run/enclosure.ts';
 import { Signals } from '../../src/run/signals.ts';
 import { bubblewrapFeatures, sandboxTools, type BubblewrapFeatures } from '../../src/sandbox/availability.ts';
 import { innerArguments } from '../../src/sandbox/bubblewrap.ts';
+import { expectedMounts } from '../../src/sandbox/mount-roots.ts';
 import { seccompFilter } from '../../src/sandbox/seccomp.ts';
 import { ISOLATION_NOTE, NO_ISOLATION } from '../stories/isolation.ts';
 import { isRunning, waitFor } from '../stories/processes.ts';
@@ -85,14 +85,16 @@ function innerWords(shape: EnclosureOptions['shape'], environment: Record<string
     ...{ features, emptyFile: join(folder, 'empty'), replacements: new Map<string, string>(), alone: shape === 'single' },
     uid: process.getuid?.() ?? 0,
     gid: process.getgid?.() ?? 0,
-    environment: { PATH: process.env.PATH ?? '', ...environment },
+    environment: { ...ENVIRONMENT, ...environment },
   });
 }
 
-async function run(enclosure: Enclosure, words: readonly string[], graceMs = 500): Promise<ChildEnd> {
+const ENVIRONMENT = { PATH: process.env.PATH ?? '' };
+
+async function run(enclosure: Enclosure, words: readonly string[], more: Partial<Beginning> = {}): Promise<ChildEnd> {
   signals = new Signals();
   try {
-    return await enclosure.run(words, { graceMs, signals });
+    return await enclosure.run({ words, mounts: [], environment: ENVIRONMENT, ...more }, { graceMs: 500, signals });
   } finally {
     signals.close();
   }
@@ -165,7 +167,8 @@ describe.skipIf(MISSING !== undefined)(`an enclosure${MISSING === undefined ? ''
     it.each(WAYS)('%s leaves the program nothing open, and the environment that it is given', async (_, changed) => {
       const script = 'ls /proc/self/fd > fds; env | sort > environment; cat /proc/self/status > status';
       const enclosure = enclose(['/bin/sh', '-c', script], { shape, tools: changed });
-      expect(await run(enclosure, innerWords(shape, { ODD: 'a\nb', EMPTY: '' }))).toEqual({ code: 0 });
+      const odd = { ODD: 'a\nb', EMPTY: '' };
+      expect(await run(enclosure, innerWords(shape, odd), { environment: { ...ENVIRONMENT, ...odd } })).toEqual({ code: 0 });
       const read = (name: string): string => execFileSync('cat', [join(folder, name)], { encoding: 'utf8' });
       // The last one is the folder that ls itself reads; what a shell cannot close is what started the tests' to close.
       const fds = read('fds').trim().split('\n').map(Number);
@@ -182,20 +185,53 @@ describe.skipIf(MISSING !== undefined)(`an enclosure${MISSING === undefined ? ''
       const enclosure = enclose(['/bin/sh', '-c', ': > started'], { shape });
       const words = [...innerWords(shape), '--bind', '/nowhere', '/nowhere'];
       await expect(run(enclosure, words)).rejects.toMatchObject({
-        code: 'start-failed',
+        code: 'sandbox-failed',
         message: expect.stringMatching(/^the sandbox could not be built: bwrap: .*\/nowhere/) as string,
       });
-      expect(() => execFileSync('test', ['-e', join(folder, 'started')])).toThrow();
+      expect(existsSync(join(folder, 'started'))).toBe(false);
     });
 
     it('that is closed leaves no process, whatever it waits for', async () => {
-      const marker = `marker-${randomBytes(8).toString('hex')}`;
-      const enclosure = enclose(['sleep', '86400', marker], { shape });
+      const enclosure = enclose(['sleep', '86400'], { shape });
       if (shape === 'nested') await enclosure.doors;
-      await waitFor('the sandbox', () => isRunning(marker));
+      await waitFor('the sandbox', () => isRunning(folder));
       enclosure.close();
-      await waitFor('its end', () => !isRunning(marker));
+      await waitFor('its end', () => !isRunning(folder));
     });
+  });
+
+  describe.each(SHAPES)('%s, whose program is told what should be mounted where,', (shape) => {
+    it('starts it when that is so', async () => {
+      const mounts = expectedMounts([{ path: folder, source: folder }]);
+      expect(mounts).toHaveLength(1);
+      expect(await run(enclose(['true'], { shape }), innerWords(shape), { mounts })).toEqual({ code: 0 });
+    });
+
+    it.each([
+      ['something else is there', () => ({ path: folder, root: '/elsewhere' })],
+      ['nothing is there', () => ({ path: '/etc', root: '/etc' })],
+    ])('does not when %s', async (_, mount) => {
+      const enclosure = enclose(['/bin/sh', '-c', ': > started'], { shape });
+      await expect(run(enclosure, innerWords(shape), { mounts: [mount()] })).rejects.toMatchObject({
+        code: 'sandbox-failed',
+        message: expect.stringContaining('was exchanged while the sandbox was built') as string,
+      });
+      expect(existsSync(join(folder, 'started'))).toBe(false);
+    });
+  });
+
+  it('takes a program with more arguments than bubblewrap does', async () => {
+    const words = Array.from({ length: 20_000 }, (_, index) => String(index));
+    const enclosure = enclose(['/bin/sh', '-c', 'exit $(($# == 20000 ? 5 : 6))', 'sh', ...words], { shape: 'nested' });
+    expect(await run(enclosure, innerWords('nested'))).toEqual({ code: 5 });
+  });
+
+  it('does not start a program of which half is known', async () => {
+    const enclosure = enclose(['/bin/sh', '-c', ': > started'], { shape: 'nested' });
+    await enclosure.doors;
+    enclosure.close();
+    await waitFor('its end', () => !isRunning(folder));
+    expect(existsSync(join(folder, 'started'))).toBe(false);
   });
 
   it('nested leads every address to its doors, and questions for names', async () => {
@@ -235,10 +271,10 @@ describe.skipIf(MISSING !== undefined)(`an enclosure${MISSING === undefined ? ''
   it('that ends before its doors are open says why, to whoever waits for them', async () => {
     const enclosure = enclose(['true'], { shape: 'nested', tools: { perl: join(folder, 'no-perl') } });
     await expect(enclosure.doors).rejects.toMatchObject({
-      code: 'start-failed',
+      code: 'sandbox-failed',
       message: expect.stringContaining('no-perl') as string,
     });
-    await expect(run(enclosure, innerWords('nested'))).rejects.toMatchObject({ code: 'start-failed' });
+    await expect(run(enclosure, innerWords('nested'))).rejects.toMatchObject({ code: 'sandbox-failed' });
   });
 });
 

@@ -1,5 +1,7 @@
 // What a sandbox is told of the config and of the environment before it is built.
-import { randomBytes } from 'node:crypto';
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import type { Declaration } from '../../src/config/load.ts';
@@ -102,18 +104,21 @@ describe.skipIf(NO_ISOLATION !== undefined)(`an isolation that is refused${ISOLA
     const { sh, bwrap, ...tools } = sandboxTools();
     const seccomp = seccompFilter(process.arch);
     if (sh === undefined || bwrap === undefined || seccomp === undefined) throw new Error('this needs bubblewrap');
-    const marker = `marker-${randomBytes(8).toString('hex')}`;
+    const marker = mkdtempSync(join(tmpdir(), 'kz-marker-'));
+    cpSync(fileURLToPath(new URL('../../src/stage/', import.meta.url)), marker, { recursive: true });
     const request: IsolationRequest = {
       settings: { mode: 'strict', read: [], write: ['/nowhere/at-all'], hide: [], allowLoopback: [] },
       config: { files: [], secrets: new Map(), documents: [], providers: {} } as unknown as IsolationRequest['config'],
-      command: ['true', marker],
+      command: ['true'],
       env: { HOME: '/nowhere', PATH: '/usr/bin:/bin' },
-      programs: fileURLToPath(new URL('../../src/stage/', import.meta.url)),
+      programs: marker,
+      shape,
       connect: () => undefined,
       tell: () => undefined,
     };
-    const begin = (): unknown => BubblewrapIsolation.begin(request, { sh, bwrap, seccomp, ...tools }, shape);
+    const begin = (): unknown => BubblewrapIsolation.begin(request, { sh, bwrap, seccomp, ...tools });
     expect(begin).toThrow(expect.objectContaining({ code: 'config-invalid' }) as Error);
     await waitFor('its end', () => !isRunning(marker));
+    rmSync(marker, { recursive: true });
   });
 });

@@ -146,7 +146,7 @@ describe('the level', () => {
 
   it.each(['freebsd', 'win32'] as const)('is none on %s', async (platform) => {
     const found = await probeSandbox(sandboxTools(platform, [folder]), {}, never);
-    expect(found).toEqual({ level: 'none', backend: undefined, why: `kz cannot isolate programs on ${platform}` });
+    expect(found).toEqual({ level: 'none', backend: undefined, why: `kz cannot isolate programs on ${platform}`, isCertain: true });
   });
 
   it('is none without bubblewrap', async () => {
@@ -178,7 +178,7 @@ describe('the level', () => {
       const sandboxExec = program('sandbox-exec', text);
       return probeSandbox({ ...sandboxTools('darwin', [folder]), sandboxExec }, {}, never);
     };
-    expect(await level('exit 0')).toEqual({ level: 'basic', backend: 'sandbox-exec' });
+    expect(await level('exit 0')).toEqual({ level: 'basic', backend: 'sandbox-exec', isCertain: true });
     expect(await level('echo "sandbox-exec: sandbox_apply: Operation not permitted" >&2; exit 71')).toMatchObject({
       level: 'none',
       why: 'kz runs in a sandbox already',
@@ -190,74 +190,18 @@ describe('the level', () => {
 });
 
 const UID_MAP = 'setting up uid map: Permission denied';
-const LOOPBACK = 'loopback: Failed RTM_NEWADDR: Operation not permitted';
-const NO_PERMISSION =
-  "No permissions to create a new namespace, likely because the kernel does not allow non-privileged user namespaces. On e.g. debian this can be enabled with 'sysctl kernel.unprivileged_userns_clone=1'.";
-const NO_SUPPORT =
-  'Creating new namespace failed, likely because the kernel does not support user namespaces.  bwrap must be installed setuid on such systems.';
-const TOO_MANY = 'Creating new namespace failed: nesting depth or /proc/sys/user/max_*_namespaces exceeded (ENOSPC)';
-const PROC = "Can't mount proc on /newroot/proc: Operation not permitted";
-
-function set(name: string, value: string): Pick<MachineFacts, 'sysctl'> {
-  return { sysctl: (each) => (each === name ? value : undefined) };
-}
-
-const APPARMOR = set('kernel/apparmor_restrict_unprivileged_userns', '1');
-const CONTAINER = { isContainer: true };
+const NO_PERMISSION = 'No permissions to create a new namespace, likely because the kernel does not allow non-privileged user namespaces.';
 
 describe('a refusal', () => {
-  it.each<[text: string, facts: Partial<MachineFacts>, why: string, fix: RegExp | undefined]>([
-    [
-      UID_MAP,
-      APPARMOR,
-      'AppArmor does not let programs make user namespaces',
-      /profile bwrap .* \{ userns, \}.*tee \/etc\/apparmor\.d\/bwrap /,
-    ],
-    [LOOPBACK, APPARMOR, 'AppArmor does not let programs make user namespaces', /apparmor_parser -r \/etc\/apparmor\.d\/bwrap`/],
-    [LOOPBACK, {}, 'setting up a network is refused by the system', undefined],
-    [LOOPBACK, CONTAINER, 'setting up a network is refused in this container', /seccomp=unconfined/],
-    [NO_PERMISSION, CONTAINER, 'this container does not allow new namespaces', /--security-opt seccomp=unconfined/],
-    ['Creating new namespace failed: Operation not permitted', CONTAINER, 'this container does not allow new namespaces', /outside/],
-    [NO_PERMISSION, {}, 'the system does not allow new user namespaces', /outside/],
-    [
-      NO_PERMISSION,
-      set('kernel/unprivileged_userns_clone', '0'),
-      'user namespaces are switched off (kernel.unprivileged_userns_clone)',
-      /sysctl -w kernel\.unprivileged_userns_clone=1/,
-    ],
-    [
-      TOO_MANY,
-      set('user/max_user_namespaces', '0'),
-      'namespaces are switched off (user.max_user_namespaces)',
-      /sysctl -w user\.max_user_namespaces=/,
-    ],
-    [TOO_MANY, set('user/max_net_namespaces', '0'), 'namespaces are switched off (user.max_net_namespaces)', /user\.max_net_namespaces=/],
-    [TOO_MANY, set('user/max_user_namespaces', '96365'), 'no more namespaces are allowed here', /in a sandbox already/],
-    [PROC, CONTAINER, 'a /proc of its own is refused in this container', /systempaths=unconfined/],
-    [PROC, {}, 'a /proc of its own is refused by the system', undefined],
-    ['setting up uid map: Operation not permitted', { uid: 0 }, 'kz runs as root without CAP_SETFCAP', /--cap-add SETFCAP/],
-    [NO_SUPPORT, {}, 'the kernel has no user namespaces', /CONFIG_USER_NS/],
-    [NO_SUPPORT, { kernel: 'Linux version 4.4.0-19041-Microsoft' }, 'WSL 1 has no namespaces', /wsl --set-version/],
-    [NO_PERMISSION, { kernel: 'Linux version 5.15.0-microsoft-standard-WSL2' }, 'the system does not allow new user namespaces', /outside/],
-    ['loopback: Failed RTM_NEWADDR: File exists', CONTAINER, 'bubblewrap cannot set up a network inside gVisor', /outside/],
-    [
-      'loopback: Failed RTM_NEWADDR: Operation not permitted',
-      { kernel: 'Linux version 4.4.0 #1 SMP Sun Jan 10 15:06:54 PST 2016' },
-      'bubblewrap cannot set up a network inside gVisor',
-      /outside/,
-    ],
-    [
-      '--cap-add in setuid mode can be used only by root',
-      {},
-      'bubblewrap is installed setuid, which refuses options that kz needs',
-      /chmod u-s .*bwrap/,
-    ],
-    ['Unknown option --cap-drop', {}, 'bubblewrap is too old: it does not know --cap-drop', /newer/],
-  ])('“%s” is explained (%o)', async (text, facts, why, fix) => {
-    const found = await probe(fake({ nest: text }), facts);
-    expect(found).toMatchObject({ level: 'none', backend: 'bubblewrap', why });
-    if (fix === undefined) expect(found.fix).toBeUndefined();
-    else expect(found.fix).toMatch(fix);
+  it('comes with what helps', async () => {
+    const found = await probe(fake({ nest: NO_PERMISSION }), { sysctl: (name) => (name === 'user/max_net_namespaces' ? '0' : undefined) });
+    expect(found).toMatchObject({
+      level: 'none',
+      backend: 'bubblewrap',
+      why: 'namespaces are switched off (user.max_net_namespaces)',
+      fix: expect.stringContaining('sysctl -w user.max_net_namespaces=') as string,
+      isCertain: true,
+    });
   });
 
   it('that is not known is repeated: its first line, as text', async () => {
@@ -270,6 +214,62 @@ describe('a refusal', () => {
   it('is cut when it is long', async () => {
     const { why = '' } = await probe(fake({ nest: 'x'.repeat(5_000) }));
     expect(why.length).toBeLessThan(200);
+  });
+});
+
+describe('what is not sure to last is told from what is', () => {
+  const missing = { isCertain: true, level: 'none' };
+  const perhaps = { isCertain: false, level: 'none' };
+
+  it('what is missing, or never was possible, lasts', async () => {
+    const installed = (each: string): boolean => each === '/usr/bin/bwrap';
+    expect(await probe(undefined)).toMatchObject(missing);
+    expect(await probe(undefined, { exists: installed })).toMatchObject(missing);
+    expect(await probe(undefined, { exists: installed, owner: () => 65_534 })).toMatchObject(missing);
+    expect(await probe(fake({}), {}, { arch: 'riscv64' })).toMatchObject(missing);
+    expect(await probe(fake({ help: HELP.replace('--json-status-fd', '--info-fd') }))).toMatchObject(missing);
+    const withoutSh = { ...sandboxTools('linux', []), bwrap: fake({}) };
+    expect(await probeSandbox(withoutSh, { arch: 'x64', facts: LINUX }, never)).toMatchObject(missing);
+  });
+
+  it('what is there is certain', async () => {
+    expect(await probe(fake({}))).toMatchObject({ isCertain: true, level: 'full' });
+  });
+
+  it('what keeps two layers from being built where one is may or may not', async () => {
+    const profile = { exists: (each: string) => each === '/etc/apparmor.d/bwrap-userns-restrict' };
+    const path = (text: string) => program('bwrap', `case "$*" in --help) echo '${HELP}';; *--cap-add*) ${text}; exit 1;; esac`);
+    expect(await probe(path(`echo 'bwrap: ${UID_MAP}' >&2`), profile)).toMatchObject({ level: 'basic', isCertain: true });
+    const moment = "echo 'bwrap: Creating new namespace failed: Cannot allocate memory' >&2";
+    expect(await probe(path(moment), profile)).toMatchObject({
+      level: 'basic',
+      isCertain: false,
+      why: 'bubblewrap failed: Creating new namespace failed: Cannot allocate memory',
+    });
+    expect(await probe(path(`echo 'bwrap: ${UID_MAP}' >&2; kill -9 $$`), profile)).toMatchObject({ level: 'basic', isCertain: false });
+  });
+
+  it('a bubblewrap that is late, is killed, or cannot be started does not', async () => {
+    const acting = (text: string) => program('bwrap', `case "$*" in --help) echo '${HELP}';; --version) ;; *) ${text};; esac`);
+    expect(await probe(acting('exec sleep 60'), {}, { limitMs: 300 })).toMatchObject(perhaps);
+    expect(await probe(acting('case "$*" in *--cap-add*) exit 1;; *) exec sleep 60;; esac'), {}, { limitMs: 300 })).toMatchObject(perhaps);
+    expect(await probe(acting(`echo 'bwrap: ${NO_PERMISSION}' >&2; kill -9 $$`))).toMatchObject(perhaps);
+    expect(await probe(join(folder, 'gone'))).toMatchObject(perhaps);
+  });
+
+  it('a help that broke off does not make a bubblewrap too old', async () => {
+    const path = program('bwrap', `case "$*" in --help) echo '    --args X'; kill -9 $$;; --version) echo 0.9.1;; *) exit 1;; esac`);
+    expect(await probe(path)).toMatchObject({ ...perhaps, why: 'bubblewrap failed and did not say why' });
+  });
+
+  it('on macOS too', async () => {
+    const found = (text: string, limitMs = 3_000) =>
+      probeSandbox({ ...sandboxTools('darwin', []), sandboxExec: program('sandbox-exec', text) }, { limitMs }, never);
+    expect(await found('echo "sandbox-exec: sandbox_apply: Operation not permitted" >&2; exit 71')).toMatchObject(missing);
+    expect(await found('echo "sandbox-exec: sandbox_apply: Cannot allocate memory" >&2; exit 71')).toMatchObject(perhaps);
+    expect(await found('exit 1')).toMatchObject(perhaps);
+    expect(await found('exec sleep 60', 300)).toMatchObject(perhaps);
+    expect(await probeSandbox(sandboxTools('darwin', []), {}, never)).toMatchObject(missing);
   });
 });
 

@@ -61,7 +61,8 @@ describe('what each path is for the program', () => {
 
   it('starts from a system that can be read and not written, with its own /dev and /proc', () => {
     const all = words({});
-    expect(all.slice(0, 7)).toEqual(['--ro-bind', '/', '/', '--dev', '/dev', '--proc', '/proc']);
+    const devices = ['--dev', '/dev', '--size', '1000', '--tmpfs', '/dev/shm', '--remount-ro', '/dev'];
+    expect(all.slice(0, 13)).toEqual(['--ro-bind', '/', '/', ...devices, '--proc', '/proc']);
     expect(all).not.toContain('--bind');
   });
 
@@ -101,13 +102,14 @@ describe('an empty folder', () => {
   });
 
   it('for temporary files stays writable', () => {
-    expect(words({ temporary: ['/tmp'] })).not.toContain('--remount-ro');
+    expect(after('--remount-ro', words({ temporary: ['/tmp'] }), 1)).toEqual([['/dev']]);
   });
 
   it('has a size where bubblewrap can say so, each of its own', () => {
     const confinement = { temporary: ['/tmp', '/var/tmp'], emptied: ['/run'], temporaryBytes: 4711 };
     const all = words(confinement);
     expect(after('--size', all, 3)).toEqual([
+      ['4711', '--tmpfs', '/dev/shm'],
       ['4711', '--tmpfs', '/tmp'],
       ['4711', '--tmpfs', '/var/tmp'],
     ]);
