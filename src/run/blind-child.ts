@@ -3,7 +3,7 @@ import { basename } from 'node:path';
 import { sandboxSettings, type SandboxMode } from '../config/sandbox-settings.ts';
 import type { Config } from '../config/load.ts';
 import type { Resolution, Resolved } from '../providers/secrets.ts';
-import { openBlindRun, type BlindOptions, type BlindRun } from './blind.ts';
+import { openBlindRun, type BlindOptions, type BlindRun, type Enclosed } from './blind.ts';
 import type { ChildEnd } from './child-tree.ts';
 import { prepareLaunch, refuseMissing, runLaunch, type ChildOptions, type Command, type Launch } from './child.ts';
 import { openRedaction } from './direct.ts';
@@ -47,14 +47,13 @@ export async function runBlindChild(command: Command, config: Config, options: B
     const facts: Facts = { config, resolution, launch, options };
     while (isolation !== undefined) {
       try {
-        await isolation.settled();
-        return await runOnce(isolation, facts);
+        return await runOnce(facts, isolation, await isolation.settled());
       } catch (error) {
         isolation.close();
         isolation = await within((signal) => insteadOf(error, complete, signal));
       }
     }
-    return await runOnce(undefined, facts);
+    return await runOnce(facts);
   } finally {
     isolation?.close();
   }
@@ -67,9 +66,9 @@ interface Facts {
   readonly options: BlindChildOptions;
 }
 
-async function runOnce(isolation: Isolation | undefined, { config, resolution, launch, options }: Facts): Promise<ChildEnd> {
+async function runOnce({ config, resolution, launch, options }: Facts, isolation?: Isolation, enclosed?: Enclosed): Promise<ChildEnd> {
   const { command } = launch;
-  const run = await openBlindRun(config, resolution, { ...options, command: basename(command[0]), enclosed: isolation?.enclosed });
+  const run = await openBlindRun(config, resolution, { ...options, command: basename(command[0]), enclosed });
   let status = 'not started';
   try {
     options.onPrepared(resolution.secrets, run);

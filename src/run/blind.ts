@@ -61,6 +61,8 @@ export interface Enclosed {
   /** `localhost` is the program's own, also for those that use the proxy. */
   readonly ownLoopback: boolean;
   readonly doors: Promise<Received>;
+  /** The run's folder, which is mounted already. */
+  readonly folder: string;
 }
 
 export interface BlindRun {
@@ -86,7 +88,7 @@ export async function openBlindRun(config: Config, resolution: Resolution, optio
   const opened = new Opened();
   opened.add(tellStrayErrors(options.tell));
   try {
-    const folder = await privateFolder();
+    const folder = options.enclosed?.folder ?? (await privateFolder());
     opened.add(() => rm(folder, { recursive: true, force: true }));
     const live = new LiveSecrets(secrets, config, rules);
     const { guard } = live;

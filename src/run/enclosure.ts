@@ -40,7 +40,7 @@ export interface EnclosureOptions {
   readonly output: Connection | undefined;
   /**
    * `nested`: two bubblewraps, and every address leads to the doors. `single`: one, in which nobody has capabilities; the doors are opened
-   * after `begin`, and only ports above 1023 can be one.
+   * after `build`, and only ports above 1023 can be one.
    */
   readonly shape: 'nested' | 'single';
 }
@@ -67,11 +67,8 @@ const SETUP_MS = 10_000;
 /** The last word on the way to the program: what comes behind it says nothing of the sandbox. */
 const STARTED = /^started$/m;
 
-/** What the program is and where it runs. */
+/** What the program is given, and what has to be mounted where, or it is not started. */
 export interface Beginning {
-  /** Arguments of the inner bubblewrap. */
-  readonly words: readonly string[];
-  /** What has to be mounted where, or the program is not started. */
   readonly mounts: readonly ExpectedMount[];
   readonly environment: Readonly<Record<string, string>>;
 }
@@ -122,9 +119,23 @@ export class Enclosure {
     this.#doors.catch(() => undefined);
   }
 
-  /** Rejects with `sandbox-failed` when it ends before they are open. With `single`, they open after `begin`. */
+  /** Rejects with `sandbox-failed` when it ends before they are open. With `single`, they open after `build`. */
   get doors(): Promise<OpenDoors> {
     return this.#doors;
+  }
+
+  /**
+   * Gives the inner bubblewrap its arguments: it builds the sandbox, and waits in it for `run`. Without perl nobody can wait in there: then the
+   * program starts at once, and the arguments have to hold its environment.
+   */
+  build(words: readonly string[]): void {
+    // A last word by which perl knows that it has all of them; without perl, bubblewrap reads them itself.
+    pipeOf(this.#child, FD.arguments).end(withNul([...words, ...(this.waits ? ['end'] : [])]));
+  }
+
+  /** Does `build` wait for `run`? */
+  get waits(): boolean {
+    return this.#options.tools.perl !== undefined;
   }
 
   /**
@@ -164,17 +175,13 @@ export class Enclosure {
     return asProgramEnded(end, received);
   }
 
-  #give({ words, mounts, environment }: Beginning): void {
-    const { command, tools } = this.#options;
-    const isSecond = tools.perl !== undefined;
-    // A last word by which perl knows that it has all of them; without perl, bubblewrap reads them itself.
-    pipeOf(this.#child, FD.arguments).end(withNul([...words, ...(isSecond ? ['end'] : [])]));
+  #give({ mounts, environment }: Beginning): void {
     const rest = [
       ...mounts.flatMap(({ path, root }) => ['mount', path, root]),
       ...Object.entries(environment).flatMap(([name, value]) => ['env', `${name}=${value}`]),
-      ...command.flatMap((word) => ['arg', word]),
+      ...this.#options.command.flatMap((word) => ['arg', word]),
     ];
-    pipeOf(this.#child, FD.rest).end(isSecond ? withNul([...rest, 'end']) : '');
+    pipeOf(this.#child, FD.rest).end(this.waits ? withNul([...rest, 'end']) : '');
   }
 
   /** Ends what was not begun. */

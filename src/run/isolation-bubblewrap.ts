@@ -1,5 +1,5 @@
 // Isolation on Linux: an enclosure, and what is known only when the secrets are there.
-import { realpathSync } from 'node:fs';
+import { realpathSync, rmSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { Server } from 'node:net';
 import { join } from 'node:path';
@@ -8,13 +8,15 @@ import { writeError } from '../core/private-file.ts';
 import type { Received } from '../proxy/doors.ts';
 import { quickFeatures } from '../sandbox/availability.ts';
 import { innerArguments, mountedPaths, type InnerOptions } from '../sandbox/bubblewrap.ts';
-import { expectedMounts } from '../sandbox/mount-roots.ts';
+import { expectedMounts, type ExpectedMount } from '../sandbox/mount-roots.ts';
 import { confinementFor, type Surveyed } from '../sandbox/surroundings.ts';
+import { reachable } from '../sandbox/reachable.ts';
 import type { Confinement, Replaced } from '../sandbox/confinement.ts';
 import type { BlindRun, Enclosed } from './blind.ts';
+import { privateFolder } from './blind-folder.ts';
 import type { ChildEnd } from './child-tree.ts';
 import type { Launch } from './child.ts';
-import { Enclosure, reachOf, type Beginning, type Door, type EnclosureTools, type OpenDoors } from './enclosure.ts';
+import { Enclosure, reachOf, type Door, type EnclosureTools, type OpenDoors } from './enclosure.ts';
 import { withoutAgents } from './isolation-agents.ts';
 import type { Isolation, IsolationRequest } from './isolation.ts';
 import { namedPorts, namesLoopback } from './isolation-ports.ts';
@@ -28,45 +30,32 @@ const NAMES: Door = 'udp:127.0.0.1:53';
 export type LinuxTools = EnclosureTools & { readonly seccomp: Buffer };
 
 export class BubblewrapIsolation implements Isolation {
-  readonly enclosed: Enclosed;
+  readonly #enclosed: Omit<Enclosed, 'folder'>;
   readonly #request: IsolationRequest;
+  readonly #tools: LinuxTools;
   readonly #enclosure: Enclosure;
   readonly #surveyed: Surveyed;
-  readonly #features: ReturnType<typeof quickFeatures>;
-  /** With the program itself; without perl it is among the arguments of bubblewrap. */
-  readonly #givesEnvironment: boolean;
+  readonly #built: Promise<Built>;
+  #tripwire: Tripwire | undefined;
+  #folder: string | undefined;
 
   static begin(request: IsolationRequest, tools: LinuxTools): BubblewrapIsolation {
     return new BubblewrapIsolation(request, tools);
   }
 
-  private constructor(request: IsolationRequest, { seccomp, ...tools }: LinuxTools) {
+  private constructor(request: IsolationRequest, tools: LinuxTools) {
     const { command, programs: stage, config, settings, env, shape } = request;
-    // Nobody has the right to open others in a single one.
-    const loopback = settings.allowLoopback.filter((port) => shape === 'nested' || port >= 1024);
-    const direct = shape === 'nested' ? [80, 443, ...namedPorts(config)].filter((port) => !loopback.includes(port)) : [];
-    const proxyPort = freePort([...loopback, ...direct]);
-    const proxy = tcp('127.0.0.1', proxyPort);
     this.#request = request;
-    this.#features = quickFeatures(tools.bwrap);
-    this.#givesEnvironment = tools.perl !== undefined;
-    this.#enclosure = Enclosure.open({
-      ...{ tools, stage, command, seccomp, shape },
-      output: request.connect(),
-      doors: [
-        proxy,
-        ...direct.map((port) => tcp('0.0.0.0', port)),
-        ...loopback.map((port) => tcp('127.0.0.1', port)),
-        ...(shape === 'nested' ? [NAMES] : []),
-      ],
-    });
-    this.enclosed = {
-      proxyPort,
+    this.#tools = tools;
+    const doors = doorsOf(request);
+    this.#enclosure = Enclosure.open({ tools, stage, command, shape, doors: doors.all, seccomp: tools.seccomp, output: request.connect() });
+    this.#enclosed = {
+      proxyPort: doors.proxyPort,
       reach: reachOf(shape, tools),
       ownLoopback: !namesLoopback(config),
-      doors: this.#enclosure.doors.then((open) => received(open, proxy)),
+      doors: this.#enclosure.doors.then((open) => received(open, doors.proxy)),
     };
-    this.enclosed.doors.catch(() => undefined);
+    this.#enclosed.doors.catch(() => undefined);
     try {
       // Takes as long as what it runs beside.
       this.#surveyed = confinementFor({ env, config, settings, own: [stage], directory: process.cwd(), names: shape === 'nested' });
@@ -74,54 +63,90 @@ export class BubblewrapIsolation implements Isolation {
       this.#enclosure.close();
       throw error;
     }
+    this.#built = this.#build();
+    // Whoever awaits it hears of it.
+    this.#built.catch(() => undefined);
   }
 
-  async settled(): Promise<void> {
-    // A single one opens its doors when it knows everything else.
-    if (this.#request.shape === 'nested') await this.#enclosure.doors;
+  async settled(): Promise<Enclosed> {
+    const { folder } = await this.#built;
+    // A single one that does not wait opens its doors when the program starts.
+    if (this.#request.shape === 'nested' || this.#enclosure.waits) await this.#enclosure.doors;
+    return { ...this.#enclosed, folder };
   }
 
   async run(run: BlindRun, { graceMs }: Launch, signals: Signals): Promise<ChildEnd> {
     const { env, tell } = this.#request;
-    const { confinement, missing, notes, absent } = this.#surveyed;
-    for (const text of notes) tell({ level: 'notice', text: `sandbox: ${text}` });
-    const failed = await makeFolders(missing);
-    const tripwire = new Tripwire(absent, confinement.guarded);
+    for (const text of this.#surveyed.notes) tell({ level: 'notice', text: `sandbox: ${text}` });
+    const { confinement, options, mounts } = await this.#built;
+    const { variables } = run.environment;
+    const environment = { ...withoutAgents(variables), ...temporaryFolder(variables, confinement) };
+    if (!this.#enclosure.waits) this.#enclosure.build(innerArguments(confinement, { ...options, environment }));
     try {
-      const whole: Confinement = {
-        ...confinement,
-        writable: confinement.writable.filter((path) => !failed.includes(path)),
-        guarded: [...confinement.guarded.filter((path) => !failed.includes(path)), ...tripwire.standIns],
-        readable: [...confinement.readable, realpathSync(run.folder)],
-      };
-      return await this.#enclosure.run(await this.#beginning(whole, run), { graceMs, signals });
+      return await this.#enclosure.run({ mounts, environment }, { graceMs, signals });
     } finally {
-      for (const path of tripwire.close()) {
+      for (const path of this.#tripwire?.close() ?? []) {
         const text = `${shortPath(path, env)} was not there before this run: look at it before a program outside obeys it`;
         tell({ level: 'warning', text });
       }
+      this.#tripwire = undefined;
     }
-  }
-
-  async #beginning(confinement: Confinement, { folder, environment: { variables } }: BlindRun): Promise<Beginning> {
-    const emptyFile = join(folder, 'empty');
-    await writeReadable(emptyFile, '');
-    const environment = { ...withoutAgents(variables), ...temporaryFolder(variables, confinement) };
-    const options: InnerOptions = {
-      emptyFile,
-      replacements: await writeAll(folder, confinement.replaced),
-      features: this.#features,
-      uid: process.getuid?.() ?? 0,
-      gid: process.getgid?.() ?? 0,
-      environment: this.#givesEnvironment ? {} : environment,
-      alone: this.#request.shape === 'single',
-    };
-    return { words: innerArguments(confinement, options), mounts: expectedMounts(mountedPaths(confinement, options)), environment };
   }
 
   close(): void {
     this.#enclosure.close();
+    this.#tripwire?.close();
+    this.#tripwire = undefined;
+    if (this.#folder !== undefined) rmSync(this.#folder, { recursive: true, force: true });
   }
+
+  /** Everything but the program, while the secrets are fetched. */
+  async #build(): Promise<Built> {
+    const { missing, absent, ...surveyed } = this.#surveyed;
+    const folder = await privateFolder();
+    this.#folder = folder;
+    const failed = await makeFolders(missing);
+    const tripwire = new Tripwire(absent, surveyed.confinement.guarded);
+    this.#tripwire = tripwire;
+    const confinement = reachable({
+      ...surveyed.confinement,
+      writable: surveyed.confinement.writable.filter((path) => !failed.includes(path)),
+      guarded: [...surveyed.confinement.guarded.filter((path) => !failed.includes(path)), ...tripwire.standIns],
+      readable: [...surveyed.confinement.readable, realpathSync(folder)],
+    });
+    const emptyFile = join(folder, 'empty');
+    await writeReadable(emptyFile, '');
+    const options: InnerOptions = {
+      emptyFile,
+      replacements: await writeAll(folder, confinement.replaced),
+      features: quickFeatures(this.#tools.bwrap),
+      uid: process.getuid?.() ?? 0,
+      gid: process.getgid?.() ?? 0,
+      environment: {},
+      alone: this.#request.shape === 'single',
+    };
+    const mounts = expectedMounts(mountedPaths(confinement, options));
+    if (this.#enclosure.waits) this.#enclosure.build(innerArguments(confinement, options));
+    return { folder, confinement, options, mounts };
+  }
+}
+
+interface Built {
+  /** The run's, with what takes the place of files. */
+  readonly folder: string;
+  readonly confinement: Confinement;
+  readonly options: InnerOptions;
+  readonly mounts: readonly ExpectedMount[];
+}
+
+function doorsOf({ config, settings, shape }: IsolationRequest): { proxyPort: number; proxy: Door; all: readonly Door[] } {
+  // Nobody has the right to open others in a single one.
+  const loopback = settings.allowLoopback.filter((port) => shape === 'nested' || port >= 1024);
+  const direct = shape === 'nested' ? [80, 443, ...namedPorts(config)].filter((port) => !loopback.includes(port)) : [];
+  const proxyPort = freePort([...loopback, ...direct]);
+  const proxy = tcp('127.0.0.1', proxyPort);
+  const others = [...direct.map((port) => tcp('0.0.0.0', port)), ...loopback.map((port) => tcp('127.0.0.1', port))];
+  return { proxyPort, proxy, all: [proxy, ...others, ...(shape === 'nested' ? [NAMES] : [])] };
 }
 
 function freePort(taken: readonly number[]): number {

@@ -11,15 +11,14 @@ import type { Isolation, IsolationRequest } from './isolation.ts';
 import type { Signals } from './signals.ts';
 
 export class SeatbeltIsolation implements Isolation {
-  readonly enclosed = undefined;
   readonly #request: IsolationRequest;
 
   constructor(request: IsolationRequest) {
     this.#request = request;
   }
 
-  settled(): Promise<void> {
-    return Promise.resolve();
+  settled(): Promise<undefined> {
+    return Promise.resolve(undefined);
   }
 
   async run({ folder, proxyPort, environment }: BlindRun, launch: Launch, signals: Signals): Promise<ChildEnd> {

@@ -32,10 +32,11 @@ export interface IsolationRequest {
 }
 
 export interface Isolation {
-  /** How the program reaches the proxy, where that is not over the machine's own loopback. */
-  readonly enclosed: Enclosed | undefined;
-  /** Does this machine really do it, as far as that can be known before the program starts? Throws `sandbox-failed` otherwise. */
-  settled(): Promise<void>;
+  /**
+   * Waits until everything but the program is there, and says how it reaches the proxy; undefined where that is over the machine's own loopback.
+   * Throws `sandbox-failed` when this machine cannot do it.
+   */
+  settled(): Promise<Enclosed | undefined>;
   /** Throws `sandbox-failed` when the program was not started. */
   run(run: BlindRun, launch: Launch, signals: Signals): Promise<ChildEnd>;
   /** Ends what was begun and not run. */
@@ -82,7 +83,7 @@ export async function insteadOf(failure: unknown, request: IsolationRequest, sig
   const found = await probeSandbox(tools, {}, signal);
   const parts = partsOf(tools);
   // It works after all, or it was slow, or nobody knows: then it is not the machine, and the next start may well be isolated.
-  if (found.level === 'full' || (found.level === 'none' && !found.isCertain) || request.shape === 'single') throw failure;
+  if (found.level === 'full' || !found.isCertain || request.shape === 'single') throw failure;
   if (found.level === 'none' || parts === undefined) return without(request, found);
   request.tell({ level: 'notice', text: `sandbox: only programs that honour proxy variables reach the network (${found.why ?? 'basic'})` });
   return BubblewrapIsolation.begin({ ...request, shape: 'single' }, parts);

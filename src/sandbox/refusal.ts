@@ -149,9 +149,14 @@ const CONTAINER_FIX =
   'start the container with `--security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined`, ' +
   'or run kz outside of it';
 
-/** Words of what lasts. Everything else that a call can fail with (EAGAIN, ENOMEM, ENOSPC, EBUSY) may be over in a moment. */
+/**
+ * Words of what lasts. Everything else that a call can fail with (EAGAIN, ENOMEM, ENOSPC, EBUSY) may be over in a moment; but a sandbox that allows
+ * no namespaces says that their number is exceeded, and nobody else is likely to have used up all of the machine's.
+ */
 function isForbidden(text: string): boolean {
-  return /not permitted|Permission denied|No permissions|Invalid argument|not implemented|not supported|does not support/.test(text);
+  return /namespaces exceeded|not permitted|Permission denied|No permissions|Invalid argument|not implemented|not supported|does not support/.test(
+    text,
+  );
 }
 
 /** Switched off by whoever administers the machine. */

@@ -94,7 +94,8 @@ const ENVIRONMENT = { PATH: process.env.PATH ?? '' };
 async function run(enclosure: Enclosure, words: readonly string[], more: Partial<Beginning> = {}): Promise<ChildEnd> {
   signals = new Signals();
   try {
-    return await enclosure.run({ words, mounts: [], environment: ENVIRONMENT, ...more }, { graceMs: 500, signals });
+    enclosure.build(words);
+    return await enclosure.run({ mounts: [], environment: ENVIRONMENT, ...more }, { graceMs: 500, signals });
   } finally {
     signals.close();
   }
