@@ -26,7 +26,7 @@ export async function startBlind(story: Story, upstream: Upstream, server: Blind
   const { code, stderr } = await story.kz(['put', name], { input: value });
   expect(code, stderr).toBe(0);
   const script = 'log=$1; shift; node "$@" | tee "$log"';
-  const args = ['run', '--blind', '--', 'sh', '-c', script, 'sh', join(story.folder, 'wire.log'), ...server.script];
+  const args = ['run', '--blind', '--sandbox', 'off', '--', 'sh', '-c', script, 'sh', join(story.folder, 'wire.log'), ...server.script];
   writeServers(story, { server: { command: 'kz', args, env: { ...upstream.environment, ...server.env } } });
   const session = new Session(serverParameters(story, 'server'));
   await session.connect();
