@@ -229,7 +229,11 @@ describe.each(CASES)('$what, as $who', ({ opener, user, why }) => {
       '--',
       sh,
     ];
-    expect(await ended(start(noRoute))).toEqual([1, '', expect.stringMatching(/^kz: cannot open the doors [^\n]* (?:route|mounts)[^\n]*\n$/)]);
+    expect(await ended(start(noRoute))).toEqual([
+      1,
+      '',
+      expect.stringMatching(/^kz: cannot open the doors [^\n]* (?:route|mounts)[^\n]*\n$/),
+    ]);
   });
 });
 
