@@ -1,4 +1,5 @@
 // Isolation on macOS: sandbox-exec(1) with a profile that is made for the run. The proxy listens on the machine's loopback there.
+import { realpathSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { seatbeltCommand, seatbeltProfile } from '../sandbox/seatbelt.ts';
@@ -23,17 +24,19 @@ export class SeatbeltIsolation implements Isolation {
 
   async run({ folder, proxyPort, environment }: BlindRun, launch: Launch, signals: Signals): Promise<ChildEnd> {
     const { config, env, programs, settings, tell } = this.#request;
-    const temporary = join(folder, 'tmp');
+    // /var is a link there, and the profile knows real paths only.
+    const own = realpathSync.native(folder);
+    const temporary = join(own, 'tmp');
     await mkdir(temporary, { mode: 0o700 });
     const { confinement, notes } = confinementFor({
-      ...{ env, config, settings, folder },
+      ...{ env, config, settings },
       own: [programs],
       directory: process.cwd(),
       names: false,
     });
     for (const text of notes) tell({ level: 'notice', text: `sandbox: ${text}` });
     const profile = seatbeltProfile(
-      { ...confinement, readable: [...confinement.readable, folder], writable: [...confinement.writable, temporary] },
+      { ...confinement, readable: [...confinement.readable, own], writable: [...confinement.writable, temporary] },
       { proxyPort, loopbackPorts: settings.allowLoopback, temporary },
     );
     const [program, ...args] = seatbeltCommand(profile, launch.command);
