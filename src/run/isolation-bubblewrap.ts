@@ -58,7 +58,15 @@ export class BubblewrapIsolation implements Isolation {
     this.#enclosed.doors.catch(() => undefined);
     try {
       // Takes as long as what it runs beside.
-      this.#surveyed = confinementFor({ env, config, settings, own: [stage], directory: process.cwd(), names: shape === 'nested' });
+      this.#surveyed = confinementFor({
+        env,
+        config,
+        settings,
+        command,
+        own: [stage],
+        directory: process.cwd(),
+        names: shape === 'nested',
+      });
     } catch (error) {
       this.#enclosure.close();
       throw error;

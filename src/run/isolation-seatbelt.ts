@@ -29,7 +29,7 @@ export class SeatbeltIsolation implements Isolation {
     const temporary = join(own, 'tmp');
     await mkdir(temporary, { mode: 0o700 });
     const { confinement, notes } = confinementFor({
-      ...{ env, config, settings },
+      ...{ env, config, settings, command: launch.command },
       own: [programs],
       directory: process.cwd(),
       names: false,

@@ -1,4 +1,5 @@
-// Folders of programs below what the sandbox empties: NixOS has its system in /run, version managers have links there, tools shims in /tmp.
+// Folders of programs below what the sandbox empties: NixOS has its system in /run, version managers have links there, tools shims in /tmp, and
+// people try things out there.
 import { delimiter, dirname, isAbsolute, resolve } from 'node:path';
 import { above, isAnyInside, isGone, type Layout } from './layout.ts';
 import { holdsEverything, isLink, lookAt, systemPath, words, type Machine } from './machine.ts';
@@ -13,6 +14,20 @@ export function programFolders(machine: Machine, layout: Layout): readonly strin
   const named = [...(machine.env.PATH ?? '').split(delimiter).filter(isAbsolute), ...NIXOS.map((path) => systemPath(machine, path))];
   const gone = named.map((path) => resolve(path)).filter((path) => isGone(above(layout, path)) && lookAt(path)?.kind === 'folder');
   return [...new Set(gone.flatMap((path) => [firstLink(path, layout), path].find((each) => isSafe(each, machine, layout)) ?? []))];
+}
+
+/**
+ * What the command names: a program or a script that is typed by its path is to be found, with what is beside it. Where that would be a whole
+ * temporary folder, the file alone.
+ */
+export function commandPlaces(command: readonly string[], directory: string, machine: Machine, layout: Layout): readonly string[] {
+  const places = command.flatMap((word) => {
+    const found = word.includes('/') ? lookAt(resolve(directory, word)) : undefined;
+    if (found === undefined || found.kind === 'device' || !isGone(above(layout, found.path))) return [];
+    const folder = found.kind === 'folder' ? found.path : dirname(found.path);
+    return !layout.has(folder) && isSafe(folder, machine, layout) ? [folder] : [found.path];
+  });
+  return [...new Set(places)].filter((path) => !isHidden(path, layout) && !layout.has(path));
 }
 
 /** The path itself when there is none. */

@@ -26,7 +26,7 @@ import {
   type MachineOptions,
 } from './machine.ts';
 import { nameFiles } from './name-files.ts';
-import { programFolders } from './program-folders.ts';
+import { commandPlaces, programFolders } from './program-folders.ts';
 import { projectFolders, valueFiles } from './project.ts';
 import { secretFiles } from './secret-files.ts';
 import { settingsFiles } from './settings-files.ts';
@@ -35,6 +35,8 @@ import { settingsFiles } from './settings-files.ts';
 export interface Surroundings extends MachineOptions {
   /** Where the program starts. */
   readonly directory: string;
+  /** The program and its arguments. */
+  readonly command?: readonly string[] | undefined;
   readonly config: Pick<Config, 'files' | 'secrets' | 'documents' | 'providers' | 'blind'>;
   /** By default what the config says. */
   readonly settings?: Pick<SandboxSettings, 'read' | 'write' | 'hide'> | undefined;
@@ -182,7 +184,7 @@ function openCaches({ caches, layout, missing }: Survey): void {
   }
 }
 
-function keepReadable({ machine, asked, layout, notes }: Survey): void {
+function keepReadable({ input, machine, asked, directory, layout, notes }: Survey): void {
   const written = new Set(asked.write.map(({ path }) => path));
   for (const { path } of asked.read) {
     const list = around(layout, path);
@@ -190,7 +192,8 @@ function keepReadable({ machine, asked, layout, notes }: Survey): void {
     if (layout.has(path)) notes.push(`\`read\` names ${path}: the program sees the one outside, and cannot write to it`);
     put(layout, path, { list: 'readable' });
   }
-  for (const path of programFolders(machine, layout)) put(layout, path, { list: 'readable' });
+  const named = commandPlaces(input.command ?? [], directory, machine, layout);
+  for (const path of [...programFolders(machine, layout), ...named]) put(layout, path, { list: 'readable' });
 }
 
 /** kz in the project's own node_modules is run outside as well. */

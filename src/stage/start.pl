@@ -50,10 +50,10 @@ while (($_ = shift @words) ne 'end') {
   }
 }
 
+# Ignored on the way, so that ^C reaches the program and not who waits for it. Before the next line: from then on kz sends them here.
+$SIG{$_} = 'DEFAULT' for qw(HUP INT QUIT USR1 USR2 TERM);
 print STDERR "started\n";
 open STDERR, '>&', $descriptor or exit 125;
-# Ignored on the way, so that ^C reaches the program and not who waits for it.
-$SIG{$_} = 'DEFAULT' for qw(HUP INT QUIT USR1 USR2 TERM);
 opendir my $folder, '/proc/self/fd' or exit 125;
 for my $number (grep { /^\d+$/ && $_ > 2 } readdir $folder) {
   open(my $file, '<&=', $number) or next;

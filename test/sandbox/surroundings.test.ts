@@ -261,3 +261,24 @@ describe('settings with logins', () => {
 function snapshot(root: string): string[] {
   return readdirSync(root, { recursive: true, encoding: 'utf8' }).map((name) => `${name} ${String(lstatSync(join(root, name)).mtimeMs)}`);
 }
+
+describe('what the command names below a temporary folder', () => {
+  it('can be read with what is beside it, but never all of that folder, nor what is hidden', () => {
+    const machine = new FakeMachine();
+    const script = machine.file('tmp/clone/server.js', '');
+    const alone = machine.file('tmp/alone.js', '');
+    const data = machine.folder('tmp/data');
+    const secret = machine.file('tmp/vault/token', 'CANARY');
+    const env = { VAULT_TOKEN_FILE: secret };
+    const command = ['node', script, alone, data, secret, '/nowhere/x', '--flag', machine.file('home/me/work/app/own.js', '')];
+    const { readable } = machine.survey({ command, env, settings: { ...ASKED, hide: [secret] } }).confinement;
+    expect(readable.toSorted()).toEqual([machine.path('tmp/alone.js'), machine.path('tmp/clone'), data].toSorted());
+  });
+
+  it('is found from where the program starts', () => {
+    const machine = new FakeMachine();
+    machine.file('tmp/clone/bin/run.sh', '');
+    const { readable } = machine.survey({ command: ['../clone/bin/run.sh'], directory: machine.folder('tmp/other') }).confinement;
+    expect(readable).toEqual([machine.path('tmp/clone/bin')]);
+  });
+});

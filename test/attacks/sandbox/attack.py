@@ -7,8 +7,9 @@ import platform
 import struct
 
 ATTACKS = {}
-# LATE changes what others look at, and runs after them, alone. MEANWHILE needs the user to do something: in another site, alone.
-ANY_TIME, LATE, MEANWHILE = "any time", "late", "meanwhile"
+# LATE changes what others look at, and runs after them, alone. MEANWHILE needs the user to do something: in another site, alone. UNRULED is for
+# a config that allows every host.
+ANY_TIME, LATE, MEANWHILE, UNRULED = "any time", "late", "meanwhile", "unruled"
 MACHINE = platform.machine()
 libc = ctypes.CDLL(None, use_errno=True)
 

@@ -1,11 +1,13 @@
 # Attacks that want a packet to leave. Every address here belongs to a network namespace that the suite made. An answer proves nothing by
 # itself (in the sandbox every address leads to kz): reached is what the world's servers saw, or what they alone answer.
+import base64
 import os
 import socket
 import struct
 import subprocess
+import urllib.parse
 
-from attack import Blocked, Impossible, attack
+from attack import UNRULED, Blocked, Impossible, attack
 
 TARGETS = {
     "the host's loopback": "127.0.0.1",
@@ -17,6 +19,8 @@ TARGETS = {
     "a private network": "10.1.2.3",
 }
 TARGETS6 = {"the host's IPv6 loopback": "::1", "an IPv6 address of the internet": "2001:db8::10", "an IPv4 address as IPv6": "::ffff:203.0.113.10"}
+# As a server on the internet has them: addresses of the machine's own interface that are nobody's private ones.
+OWN_PUBLIC = ("93.184.215.14", "2606:2800:21f:cb07::1")
 PORTS = (80, 443, 8080)
 ANSWER = b"WORLD-REACHED"
 PATIENCE_S = 1.0
@@ -90,6 +94,45 @@ def inet_sum(data):
 
 
 register_targets()
+
+
+def over_proxy(facts, name, host, port):
+    """As a program asks that knows kz's proxy: in plain HTTP, and through a tunnel."""
+    url = urllib.parse.urlsplit(os.environ.get("HTTPS_PROXY", ""))
+    if not url.port:
+        raise Blocked("no proxy")
+    login = base64.b64encode(urllib.parse.unquote(f"{url.username}:{url.password}").encode())
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    asked = request(facts, name, where)
+    plain = asked.replace(b"GET /", b"GET http://" + where.encode() + b"/").replace(b"\r\n\r\n", b"\r\nProxy-Authorization: Basic " + login + b"\r\n\r\n")
+    tunnel = f"CONNECT {where} HTTP/1.1\r\nHost: {where}\r\nProxy-Authorization: Basic ".encode() + login + b"\r\n\r\n"
+    answers = []
+    for steps in ((plain,), (tunnel, asked)):
+        with socket.create_connection((url.hostname, url.port), PATIENCE_S * 2) as client:
+            client.settimeout(PATIENCE_S * 2)
+            for step in steps:
+                client.sendall(step)
+                answers.append(client.recv(4096))
+    return wanted(b" | ".join(answers))
+
+
+def register_own():
+    for family, host in zip((socket.AF_INET, socket.AF_INET6), OWN_PUBLIC):
+        for port in PORTS:
+            name = f"TCP to a public address of the machine, {'IPv6' if ':' in host else 'IPv4'}, port {port}"
+
+            @attack(name, UNRULED)
+            def own(facts, name=name, host=host, port=port, family=family):
+                failed = None
+                for way in (lambda: over_tcp(facts, name, host, port, family), lambda: over_proxy(facts, name, host, port)):
+                    try:
+                        return way()
+                    except (OSError, Blocked) as error:
+                        failed = f"{failed}; {error}" if failed else str(error)
+                raise Blocked(failed)
+
+
+register_own()
 
 
 @attack("ping by a raw socket")

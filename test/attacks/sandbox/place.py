@@ -127,6 +127,10 @@ class Site:
         shutil.copytree(keyzero, os.path.join(self.project, "node_modules", "keyzero"))
         self.kz = os.path.join(self.project, "node_modules", "keyzero", "bin", "kz.cjs")
 
+    def allow_everything(self):
+        with open(os.path.join(self.project, ".keyzero.toml"), "w") as file:
+            file.write(CONFIG.split("[[blind.connections]]")[0])
+
     def prepare_again(self):
         """For attacks that need two starts: what such a config and such a home have."""
         os.makedirs(os.path.join(self.home, ".yarn", "berry", "cache"))

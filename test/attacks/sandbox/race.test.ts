@@ -1,15 +1,17 @@
 // Attacks on the time in which a sandbox is built, and on what is mounted later: another process of the user, which may be a program that was
 // sandboxed before, exchanges what kz has looked at. Each is made without a sandbox first, where it must succeed.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { sandboxTools } from '../../../src/sandbox/availability.ts';
 import { IsolatedStory } from '../../stories/isolated.ts';
-import { ISOLATION_NOTE, NO_ISOLATION } from '../../stories/isolation.ts';
+import { NO_ISOLATION } from '../../stories/isolation.ts';
 import { has, KZ, NODE, type Ended } from '../../stories/kz.ts';
-import { isRunning, Running, waitFor } from '../../stories/processes.ts';
+import { descendants, isRunning, Running, waitFor } from '../../stories/processes.ts';
 
-const GATE = 'mkfifo "$0.gate"; : > "$0.runs"; read -r line < "$0.gate"; echo value-of-the-provider';
+/** Says that it runs, and goes on when it may. */
+const waits = (name: string): string => `: > '${name}.runs'; until test -e '${name}.go'; do sleep 0.01; done`;
 const EXCHANGED = /^kz: error: the sandbox could not be built: .* was exchanged while the sandbox was built\n$/;
 const MODES = ['strict', 'auto'] as const;
 type Mode = 'off' | (typeof MODES)[number];
@@ -174,33 +176,80 @@ function furnish({ prepare }: Race): void {
   file('home/.ssh/key', story.canary());
   file('home/.aws/credentials', story.canary());
   prepare();
-  const script = story.write('provider', `#!/bin/sh\n${GATE}\n`, 0o755);
+  mkdirSync(join(story.folder, 'gates'));
+  const script = story.write('provider', `#!/bin/sh\n${waits(gate('provider'))}; echo value-of-the-provider\n`, 0o755);
   const hidden = HIDDEN_FILES.filter((path) => existsSync(join(story.project, path)));
   const settings = hidden.length === 0 ? '' : `[blind.sandbox]\nhide = ${JSON.stringify(hidden)}\n`;
   story.config(`${settings}[secrets]\nTOKEN = { provider = "exec", ref = "${script}", hosts = ["api.example"] }\n`);
 }
 
-/** The program turns round what it sees, as kz takes out values that it knows. Waits for no time, but for the provider to run. */
-async function racing(race: Race, sandbox: Mode): Promise<Ended> {
+const NO_MOUNTS = NO_ISOLATION ?? mountProblem();
+const MOUNT_NOTE = NO_MOUNTS === undefined ? '' : ` (skipped: ${NO_MOUNTS})`;
+
+function mountProblem(): string | undefined {
+  if (process.getuid?.() !== 0) return 'the tests are not run by root, who owns what is mounted';
+  const missing = ['unshare', 'nsenter', 'mount'].find((name) => !has(name) && !existsSync(`/usr/sbin/${name}`));
+  if (missing !== undefined) return `no ${missing}`;
+  const { status } = spawnSync('unshare', ['-m', 'mount', '--make-rshared', '/'], { stdio: 'ignore' });
+  return status === 0 ? undefined : 'mount namespaces are not allowed here';
+}
+
+const BWRAP = sandboxTools().bwrap ?? '';
+
+/** When the exchange is made: kz has looked, or all is mounted too. The secrets are not there yet, in both. */
+type Moment = 'before the mounts' | 'after the mounts';
+
+/** The program turns round what it sees, as kz takes out values that it knows. */
+async function racing(race: Race, sandbox: Mode, moment: Moment = 'before the mounts'): Promise<Ended> {
   furnish(race);
   const marker = `marker-${story.value}`;
-  const program = 'echo started; rev 2>&- < "$1"';
-  const command = ['sh', '-c', program, marker, join(story.folder, race.seen)];
-  const running = new Running(story.start(['run', '--blind', '--sandbox', sandbox, '--', ...command]));
-  await waitFor('the provider', () => existsSync(join(story.project, 'provider.runs')));
-  // Before the exchange may move it away.
-  const folder = story.project;
+  const command = ['sh', '-c', 'echo started; rev 2>&- < "$1"', marker, join(story.folder, race.seen)];
+  const kz = [NODE, KZ, 'run', '--blind', '--sandbox', sandbox, '--', ...command];
+  const isHeld = sandbox !== 'off' && moment === 'before the mounts';
+  const running = new Running(story.startProgram(isHeld ? withGate(kz) : [NODE, ...kz.slice(1)]));
+  await waitFor('the provider', () => existsSync(gate('provider.runs')) || running.child.exitCode !== null);
+  if (isHeld) await waitFor('the inner part', () => existsSync(gate('inner.runs')) || running.child.exitCode !== null);
+  else if (sandbox !== 'off') await waitFor('the last step', () => isAtLastStep(running) || running.child.exitCode !== null);
   race.exchange();
-  const gate = [folder, `${folder}.moved`].map((each) => join(each, 'provider.gate')).find((path) => existsSync(path)) ?? '';
-  writeFileSync(gate, 'go on\n');
+  for (const name of ['inner.go', 'provider.go']) writeFileSync(gate(name), '');
   const ended = await running.ended;
   expect(isRunning(marker)).toBe(false);
   return ended;
 }
 
+/** Outside of what is exchanged. */
+function gate(name: string): string {
+  return join(story.folder, 'gates', name);
+}
+
+/** In a mount namespace where bubblewrap's second part waits before it does anything: kz has told it what to mount. */
+function withGate(kz: readonly string[]): [string, ...string[]] {
+  const real = gate('bwrap');
+  const wrapper = gate('wrapper');
+  copyFileSync(BWRAP, real);
+  const text = `#!/bin/sh\nPATH=/usr/bin:/bin\nif [ "$1" = --args ]; then ${waits(gate('inner'))}; fi\nexec '${real}' "$@"\n`;
+  writeFileSync(wrapper, text, { mode: 0o755 });
+  return ['unshare', '-m', 'sh', '-c', `mount --bind '${wrapper}' '${BWRAP}' && exec "$@"`, 'sh', ...kz];
+}
+
+function isAtLastStep({ pid }: Running): boolean {
+  return descendants(pid).some((each) => {
+    const [program = '', first = ''] = argumentsOf(each).split('\0');
+    return program.endsWith('perl') && first.endsWith('start.pl');
+  });
+}
+
+function argumentsOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${String(pid)}/cmdline`, 'latin1');
+  } catch {
+    return '';
+  }
+}
+
 const VALUE = /[0-9a-f]{24}-YRANAC/;
 
-describe.skipIf(NO_ISOLATION !== undefined)(`exchanged while the secrets are fetched${ISOLATION_NOTE}`, () => {
+describe.skipIf(NO_MOUNTS !== undefined)(`exchanged while the secrets are fetched${MOUNT_NOTE}`, () => {
   it.each([...RACES, LIMIT])('$title: without a sandbox the program sees what is hidden', async (race) => {
     const { code, stdout } = await racing(race, 'off');
     expect({ code, stdout }).toEqual({ code: 0, stdout: expect.stringMatching(VALUE) as string });
@@ -223,21 +272,16 @@ describe.skipIf(NO_ISOLATION !== undefined)(`exchanged while the secrets are fet
     expect(stdout).toMatch(/^(?:started\n)?$/);
   });
 
+  it.each([...RACES, LIMIT])('$title, after the mounts: the program does not see what is hidden', async (race) => {
+    const { code, stdout, stderr } = await racing(race, 'strict', 'after the mounts');
+    expect(stdout).not.toMatch(VALUE);
+    if (code === 125) expect({ stdout, stderr }).toEqual({ stdout: '', stderr: expect.stringMatching(EXCHANGED) as string });
+  });
+
   it(`limit: ${LIMIT.title}`, async () => {
     expect((await racing(LIMIT, 'strict')).stdout).toMatch(VALUE);
   });
 });
-
-const NO_MOUNTS = NO_ISOLATION ?? mountProblem();
-const MOUNT_NOTE = NO_MOUNTS === undefined ? '' : ` (skipped: ${NO_MOUNTS})`;
-
-function mountProblem(): string | undefined {
-  if (process.getuid?.() !== 0) return 'the tests are not run by root, who owns what is mounted';
-  const missing = ['unshare', 'nsenter', 'mount'].find((name) => !has(name) && !existsSync(`/usr/sbin/${name}`));
-  if (missing !== undefined) return `no ${missing}`;
-  const { status } = spawnSync('unshare', ['-m', 'mount', '--make-rshared', '/'], { stdio: 'ignore' });
-  return status === 0 ? undefined : 'mount namespaces are not allowed here';
-}
 
 /** In a mount namespace of its own, where every mount is passed on to whoever copies it, as a system's own are. */
 function sharing(sandbox: Mode, command: readonly string[]): Running {

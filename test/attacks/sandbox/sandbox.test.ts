@@ -43,6 +43,9 @@ const NETWORK = [
   'DNS tunnel: a value in the type TXT',
   "the proxy's credential, used from outside of the sandbox",
   'a listener of kz that others can reach',
+  ...['IPv4', 'IPv6'].flatMap((family) =>
+    [80, 443, 8080].map((port) => `TCP to a public address of the machine, ${family}, port ${String(port)}`),
+  ),
 ];
 
 const SOCKETS = [

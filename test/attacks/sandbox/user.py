@@ -18,11 +18,11 @@ import kernel  # noqa: F401
 import network  # noqa: F401
 import processes  # noqa: F401
 import sockets  # noqa: F401
-from attack import ATTACKS, MEANWHILE
+from attack import ATTACKS, MEANWHILE, UNRULED
 from place import Site
 
 MODES = ("off", "strict")
-SITES = [mode + part for mode in MODES for part in ("", "-meanwhile", "-again")]
+SITES = [mode + part for mode in MODES for part in ("", "-meanwhile", "-unruled", "-again")]
 ON_TERMINAL = ("typing into the terminal (TIOCSTI)", "typing into the console (TIOCLINUX)")
 # What kz never hands on, whatever the mode: without kz it must succeed.
 WITHOUT_KZ = ("the socket that SSH_AUTH_SOCK names", "the socket that DBUS_SESSION_BUS_ADDRESS names", "the socket that DOCKER_HOST names",
@@ -70,15 +70,18 @@ class Run:
         self.on_terminal()
         for end, number in DAEMONS.items():
             self.outlive(end, number)
-        meanwhile = [name for name in everything if ATTACKS[name][1] == MEANWHILE]
-        self.batch(self.kz(self.probe()), [name for name in everything if name not in meanwhile])
+        elsewhere = (MEANWHILE, UNRULED)
+        self.batch(self.kz(self.probe()), [name for name in everything if ATTACKS[name][1] not in elsewhere])
         self.judge()
         self.site.stop_services()
-        self.site = Site(self.base, f"{self.mode}-meanwhile", self.order)
-        self.site.start_services()
-        self.batch(self.kz(self.probe()), meanwhile)
-        self.judge()
-        self.site.stop_services()
+        for when in elsewhere:
+            self.site = Site(self.base, f"{self.mode}-{when}", self.order)
+            if when == UNRULED:
+                self.site.allow_everything()
+            self.site.start_services()
+            self.batch(self.kz(self.probe()), [name for name in everything if ATTACKS[name][1] == when])
+            self.judge()
+            self.site.stop_services()
         self.again()
         for attack, (outcome, detail) in self.results.items():
             say({"mode": self.mode, "attack": attack, "outcome": outcome, "detail": detail})

@@ -16,6 +16,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import network  # noqa: E402
 import servers  # noqa: E402
 import user  # noqa: E402
 from attack import NEWNET, NEWUSER, call  # noqa: E402
@@ -131,6 +132,8 @@ def start_peer(base):
     ip("link", "set", "kz1", "netns", str(pid))
     ip("addr", "add", "10.9.9.1/24", "dev", "kz0")
     ip("-6", "addr", "add", "2001:db8::1/64", "dev", "kz0", "nodad")
+    for address in network.OWN_PUBLIC:
+        ip("addr", "add", address, "dev", "kz0", *(["nodad"] if ":" in address else []))
     ip("link", "set", "kz0", "up")
     ip("addr", "add", "192.0.2.5/32", "dev", "lo")
     os.write(go[1], b"1")
