@@ -1,5 +1,5 @@
 // A story whose programs run blind and in isolation, with one secret that may go to api.example.
-import { ownTemporary } from './isolation.ts';
+import { ownTemporary, READS_FIXTURES } from './isolation.ts';
 import { NODE, Story, type Ended, type StartOptions } from './kz.ts';
 import { Running } from './processes.ts';
 
@@ -13,7 +13,7 @@ export class IsolatedStory extends Story {
     super();
     this.value = this.canary();
     this.temporary = ownTemporary(this);
-    this.blind('');
+    this.blind(READS_FIXTURES);
   }
 
   /** Writes the config: the secret, and what there is to say of blind mode. */

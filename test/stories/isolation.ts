@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { has, type Story } from './kz.ts';
+import { FIXTURES, has, type Story } from './kz.ts';
 
 /** Why it cannot, in words for the name of a skipped test; undefined where it can. */
 export const NO_ISOLATION: string | undefined = problem();
@@ -16,6 +16,9 @@ export function ownTemporary(story: Story): string {
   mkdirSync(folder, { recursive: true });
   return folder;
 }
+
+/** For a config whose program names fixtures in a script: a clone below /tmp is hidden otherwise. */
+export const READS_FIXTURES = /^\/(?:var\/)?tmp\//.test(FIXTURES) ? `[blind.sandbox]\nread = [${JSON.stringify(FIXTURES)}]\n` : '';
 
 function problem(): string | undefined {
   if (process.platform !== 'linux') return 'isolation of this kind is for Linux';

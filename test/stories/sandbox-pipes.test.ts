@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { ISOLATION_NOTE, NO_ISOLATION, ownTemporary } from './isolation.ts';
+import { ISOLATION_NOTE, NO_ISOLATION, ownTemporary, READS_FIXTURES } from './isolation.ts';
 import { FIXTURES, NODE, Story, type StartOptions } from './kz.ts';
 import { alive, descendants, isRunning, Running, waitFor, waitUntilGone } from './processes.ts';
 
@@ -16,7 +16,7 @@ let leftovers: number[];
 beforeEach(() => {
   story = new Story();
   leftovers = [];
-  story.config('[secrets]\nTOKEN = { provider = "env", ref = "SOURCE", hosts = ["api.example.test"] }\n');
+  story.config(`${READS_FIXTURES}[secrets]\nTOKEN = { provider = "env", ref = "SOURCE", hosts = ["api.example.test"] }\n`);
 });
 
 afterEach(() => {

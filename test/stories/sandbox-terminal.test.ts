@@ -1,7 +1,7 @@
 // A blind run in isolation, on a terminal: the keys mean what they mean without.
 import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { ISOLATION_NOTE, NO_ISOLATION, ownTemporary } from './isolation.ts';
+import { ISOLATION_NOTE, NO_ISOLATION, ownTemporary, READS_FIXTURES } from './isolation.ts';
 import { FIXTURES, KZ, NODE, Story } from './kz.ts';
 import { alive, descendants, stopped, waitFor, waitUntilGone } from './processes.ts';
 import { NO_TERMINAL, Terminal } from './terminal.ts';
@@ -22,7 +22,7 @@ beforeEach(() => {
   story = new Story();
   terminals = [];
   leftovers = [];
-  story.config('[secrets]\nTOKEN = { provider = "env", ref = "SOURCE", hosts = ["api.example.test"] }\n');
+  story.config(`${READS_FIXTURES}[secrets]\nTOKEN = { provider = "env", ref = "SOURCE", hosts = ["api.example.test"] }\n`);
 });
 
 afterEach(() => {
