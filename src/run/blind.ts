@@ -88,7 +88,7 @@ export async function openBlindRun(config: Config, resolution: Resolution, optio
   const opened = new Opened();
   opened.add(tellStrayErrors(options.tell));
   try {
-    const folder = options.enclosed?.folder ?? (await privateFolder());
+    const folder = options.enclosed?.folder ?? privateFolder();
     opened.add(() => rm(folder, { recursive: true, force: true }));
     const live = new LiveSecrets(secrets, config, rules);
     const { guard } = live;

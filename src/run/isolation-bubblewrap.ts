@@ -10,10 +10,11 @@ import { quickFeatures } from '../sandbox/availability.ts';
 import { innerArguments, mountedPaths, type InnerOptions } from '../sandbox/bubblewrap.ts';
 import { expectedMounts, type ExpectedMount } from '../sandbox/mount-roots.ts';
 import { confinementFor, type Surveyed } from '../sandbox/surroundings.ts';
+import { projectFolders } from '../sandbox/project.ts';
 import { reachable } from '../sandbox/reachable.ts';
 import type { Confinement, Replaced } from '../sandbox/confinement.ts';
 import type { BlindRun, Enclosed } from './blind.ts';
-import { privateFolder } from './blind-folder.ts';
+import { enterProjects, othersProjects, privateFolder } from './blind-folder.ts';
 import type { ChildEnd } from './child-tree.ts';
 import type { Launch } from './child.ts';
 import { Enclosure, reachOf, type Door, type EnclosureTools, type OpenDoors } from './enclosure.ts';
@@ -37,7 +38,7 @@ export class BubblewrapIsolation implements Isolation {
   readonly #surveyed: Surveyed;
   readonly #built: Promise<Built>;
   #tripwire: Tripwire | undefined;
-  #folder: string | undefined;
+  readonly #folder: string = privateFolder();
 
   static begin(request: IsolationRequest, tools: LinuxTools): BubblewrapIsolation {
     return new BubblewrapIsolation(request, tools);
@@ -57,6 +58,8 @@ export class BubblewrapIsolation implements Isolation {
     };
     this.#enclosed.doors.catch(() => undefined);
     try {
+      // Before the look: from now on other runs leave what this one finds.
+      enterProjects(this.#folder, projectFolders(config, process.cwd()));
       // Takes as long as what it runs beside.
       this.#surveyed = confinementFor({
         env,
@@ -68,7 +71,7 @@ export class BubblewrapIsolation implements Isolation {
         names: shape === 'nested',
       });
     } catch (error) {
-      this.#enclosure.close();
+      this.close();
       throw error;
     }
     this.#built = this.#build();
@@ -93,7 +96,7 @@ export class BubblewrapIsolation implements Isolation {
     try {
       return await this.#enclosure.run({ mounts, environment }, { graceMs, signals });
     } finally {
-      for (const path of this.#tripwire?.close() ?? []) {
+      for (const path of this.#tripwire?.close(othersProjects(this.#folder)) ?? []) {
         const text = `${shortPath(path, env)} was not there before this run: look at it before a program outside obeys it`;
         tell({ level: 'warning', text });
       }
@@ -103,16 +106,15 @@ export class BubblewrapIsolation implements Isolation {
 
   close(): void {
     this.#enclosure.close();
-    this.#tripwire?.close();
+    this.#tripwire?.close(othersProjects(this.#folder));
     this.#tripwire = undefined;
-    if (this.#folder !== undefined) rmSync(this.#folder, { recursive: true, force: true });
+    rmSync(this.#folder, { recursive: true, force: true });
   }
 
   /** Everything but the program, while the secrets are fetched. */
   async #build(): Promise<Built> {
     const { missing, absent, ...surveyed } = this.#surveyed;
-    const folder = await privateFolder();
-    this.#folder = folder;
+    const folder = this.#folder;
     const failed = await makeFolders(missing);
     const tripwire = new Tripwire(absent, surveyed.confinement.guarded);
     this.#tripwire = tripwire;

@@ -1,7 +1,8 @@
 // What a sandboxed program could make and others would obey later, outside: a config of kz or of an editor, a hook. What is there is guarded;
 // what is not there cannot be, so whoever runs the program hears of it afterwards. Two files get a stand-in instead, which says what nothing
 // says and can be guarded: those that kz and git would obey at their next start.
-import { lstatSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { lstatSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
 import { LOCAL_FILE } from '../config/find.ts';
 
 /** What an empty one would say: to git, that a repository's folder is its own. */
@@ -13,29 +14,32 @@ const STAND_INS: readonly (readonly [ending: string, text: string])[] = [
 export class Tripwire {
   /** To be guarded. */
   readonly standIns: readonly string[];
-  /** Made here → inode. */
-  readonly #own: ReadonlyMap<string, number>;
-  /** Stand-ins of other runs, who take them away when they end. */
-  readonly #others: readonly string[];
+  /** Those and the ones that were there already, of other runs or of one that was killed. */
+  readonly #all: readonly string[];
   readonly #watched: readonly string[];
 
   /** `absent` are the paths that would be guarded if they were there, `guarded` those that are. */
   constructor(absent: readonly string[], guarded: readonly string[]) {
-    const wanted = absent.filter((path) => textOf(path) !== undefined);
-    const made = wanted.filter(make);
-    // Another run was faster.
-    const shared = wanted.filter((path) => !made.includes(path) && isStandIn(path));
-    this.standIns = [...made, ...shared];
-    this.#own = new Map(made.map((path) => [path, statSync(path).ino]));
-    this.#others = [...shared, ...guarded.filter(isStandIn)];
+    // A faster run may have made it.
+    this.standIns = absent.filter((path) => textOf(path) !== undefined && (make(path) || isStandIn(path)));
+    this.#all = [...this.standIns, ...guarded.filter(isStandIn)];
     this.#watched = absent.filter((path) => !this.standIns.includes(path));
   }
 
-  /** Takes the stand-ins away, and says what is there now and was not. Call it once, when the program has ended. */
-  close(): readonly string[] {
-    const changed = [...this.#own].filter(([path, inode]) => !removeOwn(path, inode)).map(([path]) => path);
-    return [...this.#watched, ...changed, ...this.#others].filter((path) => isThere(path) && !isStandIn(path));
+  /**
+   * Takes the stand-ins away, but for those in folders that others need, and says what is there now and was not. Call it once, when the program
+   * has ended.
+   */
+  close(others: ReadonlySet<string>): readonly string[] {
+    for (const path of this.#all) if (!others.has(projectOf(path)) && isStandIn(path)) rmSync(path, { force: true });
+    return [...this.#watched, ...this.#all].filter((path) => isThere(path) && !isStandIn(path));
   }
+}
+
+/** The folder that a stand-in is for. */
+function projectOf(path: string): string {
+  const folder = dirname(path);
+  return basename(folder) === '.git' ? dirname(folder) : folder;
 }
 
 function textOf(path: string): string | undefined {
@@ -55,18 +59,9 @@ function isStandIn(path: string): boolean {
   const text = textOf(path);
   if (text === undefined) return false;
   try {
-    return statSync(path).size === text.length && readFileSync(path, 'latin1') === text;
-  } catch {
-    return false;
-  }
-}
-
-/** Still what it was? A person may have written one meanwhile. */
-function removeOwn(path: string, inode: number): boolean {
-  try {
-    if (lstatSync(path).ino !== inode || !isStandIn(path)) return false;
-    rmSync(path);
-    return true;
+    const { size, mode } = lstatSync(path);
+    // What a person makes can be read by others, as a rule.
+    return (mode & 0o777) === 0o600 && size === text.length && readFileSync(path, 'latin1') === text;
   } catch {
     return false;
   }

@@ -3,7 +3,10 @@ import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { enterProjects, othersProjects, privateFolder } from '../../src/run/blind-folder.ts';
 import { Tripwire } from '../../src/run/tripwire.ts';
+
+const NOBODY: ReadonlySet<string> = new Set();
 
 let folder: string;
 let local: string;
@@ -23,31 +26,28 @@ it('stands in for a local config while the program runs, and takes that away', (
   const tripwire = new Tripwire([local, editor], []);
   expect(tripwire.standIns).toEqual([local]);
   expect([statSync(local).size, statSync(local).mode & 0o777, existsSync(editor)]).toEqual([0, 0o600, false]);
-  expect(tripwire.close()).toEqual([]);
+  expect(tripwire.close(NOBODY)).toEqual([]);
   expect(existsSync(local)).toBe(false);
 });
 
 it('says what was made meanwhile', () => {
   const tripwire = new Tripwire([local, editor], []);
   writeFileSync(editor, 'x');
-  expect(tripwire.close()).toEqual([editor]);
+  expect(tripwire.close(NOBODY)).toEqual([editor]);
 });
 
 it('leaves what a person wrote in place of the stand-in, and says so', () => {
   const tripwire = new Tripwire([local], []);
   writeFileSync(local, '[secrets]\n');
-  expect(tripwire.close()).toEqual([local]);
+  expect(tripwire.close(NOBODY)).toEqual([local]);
   expect(existsSync(local)).toBe(true);
 });
 
-it('leaves another file of that name alone, and an empty one is no news', () => {
+it('leaves another file of that name alone, even an empty one, and says so', () => {
   const tripwire = new Tripwire([local], []);
-  // The inode of the first one is still in use, or the second could get it.
-  writeFileSync(join(folder, 'other'), '');
   rmSync(local);
-  writeFileSync(join(folder, 'third'), '');
-  writeFileSync(local, '');
-  expect(tripwire.close()).toEqual([]);
+  writeFileSync(local, '', { mode: 0o644 });
+  expect(tripwire.close(NOBODY)).toEqual([local]);
   expect(existsSync(local)).toBe(true);
 });
 
@@ -62,7 +62,7 @@ it('stands in for the file by which git takes its settings from elsewhere, with 
   git('add', 'a');
   git('commit', '-q', '-m', 'a');
   expect(git('status', '--porcelain')).toBe('');
-  expect(tripwire.close()).toEqual([]);
+  expect(tripwire.close(NOBODY)).toEqual([]);
   expect(existsSync(commondir)).toBe(false);
   expect(git('log', '--format=%s')).toBe('a\n');
 });
@@ -72,24 +72,51 @@ it('does not stand in for it elsewhere in a repository, and says what was made',
   const tripwire = new Tripwire([module], []);
   expect(tripwire.standIns).toEqual([]);
   writeFileSync(module, '../elsewhere\n');
-  expect(tripwire.close()).toEqual([module]);
+  expect(tripwire.close(NOBODY)).toEqual([module]);
 });
 
 it('does not mind a folder in which nothing can be made, or one that is gone', () => {
   const lost = join(folder, 'lost', '.keyzero.local.toml');
   const tripwire = new Tripwire([lost], []);
   expect(tripwire.standIns).toEqual([]);
-  expect(tripwire.close()).toEqual([]);
+  expect(tripwire.close(NOBODY)).toEqual([]);
   const second = new Tripwire([local], []);
   rmSync(folder, { recursive: true });
-  expect(second.close()).toEqual([]);
+  expect(second.close(NOBODY)).toEqual([]);
 });
 
-it('watches the stand-in of another run, which takes it away when it ends', () => {
+it('is shared by runs in one project: the last one takes the stand-in away', () => {
   const first = new Tripwire([local], []);
-  const [second, third] = [new Tripwire([], [local]), new Tripwire([], [local])];
-  expect(first.close()).toEqual([]);
-  expect(second.close()).toEqual([]);
+  const second = new Tripwire([local], []);
+  const third = new Tripwire([], [local]);
+  expect(second.standIns).toEqual([local]);
+  expect(first.close(new Set([folder]))).toEqual([]);
+  expect(second.close(new Set([folder]))).toEqual([]);
+  expect(existsSync(local)).toBe(true);
+  expect(third.close(new Set(['/elsewhere']))).toEqual([]);
+  expect(existsSync(local)).toBe(false);
+});
+
+it('says what became of the stand-in of another run', () => {
+  const first = new Tripwire([local], []);
+  const second = new Tripwire([], [local]);
+  expect(first.close(NOBODY)).toEqual([]);
   writeFileSync(local, '[secrets]\n');
-  expect(third.close()).toEqual([local]);
+  expect(second.close(NOBODY)).toEqual([local]);
+});
+
+it('knows the projects in which other runs work, as long as they live', () => {
+  const mine = privateFolder();
+  const other = privateFolder();
+  try {
+    enterProjects(other, ['/a', '/b\nc']);
+    enterProjects(mine, ['/mine']);
+    expect([...othersProjects(mine)]).toEqual(expect.arrayContaining(['/a', '/b\nc']));
+    expect(othersProjects(mine).has('/mine')).toBe(false);
+    rmSync(other, { recursive: true });
+    expect(othersProjects(mine).has('/a')).toBe(false);
+  } finally {
+    rmSync(mine, { recursive: true, force: true });
+    rmSync(other, { recursive: true, force: true });
+  }
 });
