@@ -147,7 +147,7 @@ async function parseFile(source: SourceFile, problems: Problem[]): Promise<Parse
 /** In bytes. Checking takes time that grows with the file, and the shell hook checks before anybody trusted it. */
 const LARGEST_FILE = 1_048_576;
 
-function readText({ path, walkedTo }: FoundFile): string {
+function readText({ path, walkedTo, layer }: FoundFile): string {
   try {
     const descriptor = openSync(path, 'r');
     try {
@@ -160,6 +160,8 @@ function readText({ path, walkedTo }: FoundFile): string {
     }
   } catch (error) {
     if (error instanceof KzError) throw error;
+    // Found a moment ago: the empty one that stood in for it while another run's program ran (run/tripwire.ts).
+    if (layer === 'local' && systemCode(error) === 'ENOENT') return '';
     const reason = error instanceof TypeError ? 'it is not UTF-8 text' : (systemCode(error) ?? 'unknown error');
     throw new KzError('config-unreadable', `cannot read ${path}: ${reason}`, { cause: error });
   }
