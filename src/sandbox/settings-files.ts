@@ -63,7 +63,7 @@ const AT_HOME: Readonly<Record<string, Clean>> = {
 };
 
 /**
- * Whole lines: `//registry.npmjs.org/:_authToken=…`, `npmAuthToken: …`, `extraheader = AUTHORIZATION: …`, `repoPassword=…`. One whose value is
+ * Whole lines: `//registry.example.com/:_authToken=…`, `npmAuthToken: …`, `extraheader = AUTHORIZATION: …`, `repoPassword=…`. One whose value is
  * only a reference (`${NPM_TOKEN}`) stays. Of other lines, a login in an address is taken out, and a value that looks like a credential.
  */
 function withoutLogins(text: string): string {

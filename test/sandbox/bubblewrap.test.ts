@@ -151,11 +151,11 @@ describe('a guarded path', () => {
 
 describe('the rest', () => {
   it('is the user, without capabilities, in namespaces of its own, gone with kz', () => {
-    const all = words({ directory: '/work/x' });
+    const all = words({ directory: '/srv/x' });
     expect(after('--uid', all)).toEqual([['1000']]);
     expect(after('--gid', all)).toEqual([['100']]);
     expect(after('--cap-drop', all)).toEqual([['ALL']]);
-    expect(after('--chdir', all)).toEqual([['/work/x']]);
+    expect(after('--chdir', all)).toEqual([['/srv/x']]);
     expect(all).toEqual(expect.arrayContaining(['--unshare-user', '--unshare-pid', '--unshare-ipc', '--unshare-uts', '--die-with-parent']));
     expect(all).not.toContain('--cap-add');
   });

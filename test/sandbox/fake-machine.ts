@@ -31,7 +31,7 @@ export class FakeMachine {
     this.root = realpathSync(mkdtempSync(join(tmpdir(), 'kz-m-')));
     made.push(this.root);
     this.home = this.folder('home/me');
-    this.project = this.folder('home/me/work/app');
+    this.project = this.folder('home/me/jobs/app');
     for (const path of ['run', 'tmp', 'var/tmp', 'etc', 'proc', 'dev', 'usr/bin']) this.folder(path);
   }
 
@@ -78,7 +78,7 @@ export class FakeMachine {
     this.file('proc/net/unix', `Num       RefCount Protocol Flags    Type St Inode Path\n${paths.map(line).join('')}`);
   }
 
-  config(overrides: Partial<Surroundings['config']> = {}, path = 'home/me/work/app/.keyzero.toml'): Surroundings['config'] {
+  config(overrides: Partial<Surroundings['config']> = {}, path = 'home/me/jobs/app/.keyzero.toml'): Surroundings['config'] {
     const files = [source(this.file(path, ''), 'project')];
     return { files, secrets: new Map(), documents: [], providers: {}, blind: undefined, ...overrides };
   }

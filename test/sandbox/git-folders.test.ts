@@ -36,7 +36,7 @@ describe('without git', () => {
 
   it('hooks that are not there are made, to be guarded', () => {
     const machine = new FakeMachine();
-    const config = machine.file('home/me/work/app/.git/config', '');
+    const config = machine.file('home/me/jobs/app/.git/config', '');
     const { confinement, missing } = machine.survey();
     expect(missing).toContain(join(machine.project, '.git/hooks'));
     expect(confinement.guarded).toEqual([join(machine.project, '.keyzero.toml'), config, join(machine.project, '.git/hooks')]);
@@ -44,7 +44,7 @@ describe('without git', () => {
 
   it('hooks elsewhere in the project are guarded, but never the project itself', () => {
     const machine = new FakeMachine();
-    const hooks = machine.folder('home/me/work/app/tools/hooks');
+    const hooks = machine.folder('home/me/jobs/app/tools/hooks');
     for (const [path, expected] of [
       ['tools/hooks', [hooks]],
       ['.', []],
@@ -52,7 +52,7 @@ describe('without git', () => {
       ['/etc', []],
       ['missing', []],
     ] as const) {
-      machine.file('home/me/work/app/.git/config', `[core]\n\thooksPath = ${path}\n`);
+      machine.file('home/me/jobs/app/.git/config', `[core]\n\thooksPath = ${path}\n`);
       const { guarded, writable } = machine.survey().confinement;
       expect(guarded.filter((each) => !each.includes('/.git/') && !each.endsWith('.toml'))).toEqual(expected);
       expect(writable).toContain(machine.project);
@@ -66,8 +66,8 @@ describe('without git', () => {
       machine.folder('home/me/.ssh');
       for (const path of ['.git', '.git/worktrees/x', '.git/modules/x'])
         for (const name of ['HEAD', 'objects/x', 'config', 'gitdir'])
-          machine.file(`home/me/work/other/${path}/${name}`, '[core]\n\tworktree = ../../..\n');
-      const file = machine.file('home/me/work/app/.git', `gitdir: ${target}\n`);
+          machine.file(`home/me/jobs/other/${path}/${name}`, '[core]\n\tworktree = ../../..\n');
+      const file = machine.file('home/me/jobs/app/.git', `gitdir: ${target}\n`);
       const { confinement, missing } = machine.survey();
       expect(confinement.writable.filter((path) => !missing.includes(path))).toEqual([machine.project]);
       expect(confinement.guarded).toContain(file);
@@ -78,14 +78,14 @@ describe('without git', () => {
 describe.skipIf(!hasGit)('with git', () => {
   it('a repository has its hooks and its config', () => {
     const machine = new FakeMachine();
-    repository(machine, 'home/me/work/app');
+    repository(machine, 'home/me/jobs/app');
     const { guarded } = machine.survey().confinement;
     expect(guarded).toEqual(expect.arrayContaining(['hooks', 'config'].map((name) => join(machine.project, '.git', name))));
   });
 
   it('a worktree may be committed to, and its repository’s hooks stay', () => {
     const machine = new FakeMachine();
-    const main = repository(machine, 'home/me/work/main');
+    const main = repository(machine, 'home/me/jobs/main');
     rmSync(machine.project, { recursive: true });
     git(main, 'worktree', 'add', machine.project);
     const { confinement } = machine.survey();
@@ -101,14 +101,14 @@ describe.skipIf(!hasGit)('with git', () => {
 
   it('submodules have hooks and configs of their own, seen from above and from inside', () => {
     const machine = new FakeMachine();
-    const other = repository(machine, 'home/me/work/other');
-    repository(machine, 'home/me/work/app');
+    const other = repository(machine, 'home/me/jobs/other');
+    repository(machine, 'home/me/jobs/app');
     git(machine.project, 'submodule', 'add', other, 'libs/other');
     const module = join(machine.project, '.git/modules/libs/other');
     const expected = ['hooks', 'config'].map((name) => join(module, name));
     expect(machine.survey().confinement.guarded).toEqual(expect.arrayContaining(expected));
     const inside = join(machine.project, 'libs/other');
-    const { confinement } = machine.survey({ directory: inside, config: machine.config({}, 'home/me/work/app/libs/other/.keyzero.toml') });
+    const { confinement } = machine.survey({ directory: inside, config: machine.config({}, 'home/me/jobs/app/libs/other/.keyzero.toml') });
     expect(confinement.writable).toEqual(expect.arrayContaining([inside, module]));
     expect(confinement.guarded).toEqual(expect.arrayContaining([...expected, join(inside, '.git')]));
   });

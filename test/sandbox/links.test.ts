@@ -9,9 +9,9 @@ describe('a link that the program could have made', () => {
   it('is one in a folder that it can write to, however many others are on the way, and none from elsewhere into it', () => {
     const machine = new FakeMachine();
     const target = machine.file('home/me/.aws/credentials');
-    const inner = machine.link('home/me/work/app/data/x', '../../../.aws');
+    const inner = machine.link('home/me/jobs/app/data/x', '../../../.aws');
     const outer = machine.link('home/me/short', machine.project);
-    machine.link('home/me/work/app/a', 'data');
+    machine.link('home/me/jobs/app/a', 'data');
     const open = [machine.project];
     const planted = (path: string): string | undefined => plantedLink(path, open);
     expect(planted(join(inner, 'credentials'))).toBe(inner);
@@ -20,10 +20,10 @@ describe('a link that the program could have made', () => {
     expect(planted(join(outer, 'data'))).toBeUndefined();
     expect(planted(target)).toBeUndefined();
     expect(planted(`${machine.home}//work/./app/../app/data/`)).toBeUndefined();
-    expect(plantedLink(inner, [machine.path('home/me/work/ap')])).toBeUndefined();
+    expect(plantedLink(inner, [machine.path('home/me/jobs/ap')])).toBeUndefined();
     // Dangling, and in a circle.
-    const gone = machine.link('home/me/work/app/gone', '/nowhere/at/all');
-    const circle = machine.link('home/me/work/app/circle', 'circle');
+    const gone = machine.link('home/me/jobs/app/gone', '/nowhere/at/all');
+    const circle = machine.link('home/me/jobs/app/circle', 'circle');
     expect([gone, circle].map(planted)).toEqual([gone, circle]);
   });
 
@@ -40,13 +40,13 @@ describe('`read` and `write`', () => {
     const machine = new FakeMachine();
     machine.file('home/me/.aws/credentials');
     machine.file('home/me/.aws/sso/x');
-    machine.link('home/me/work/app/data', '../../.aws');
-    machine.link('home/me/work/app/sub/data', '../../../.aws/sso');
+    machine.link('home/me/jobs/app/data', '../../.aws');
+    machine.link('home/me/jobs/app/sub/data', '../../../.aws/sso');
     machine.link('home/me/.npm/x', '../.aws');
     for (const [path, message, target] of [
-      ['data', `names ~/work/app/data in \`${key}\`, a link that a program could have made`, '~/.aws'],
-      ['data/sso', 'by way of the link ~/work/app/data,', '~/.aws/sso'],
-      ['sub/data/x', 'by way of the link ~/work/app/sub/data,', '~/.aws/sso/x'],
+      ['data', `names ~/jobs/app/data in \`${key}\`, a link that a program could have made`, '~/.aws'],
+      ['data/sso', 'by way of the link ~/jobs/app/data,', '~/.aws/sso'],
+      ['sub/data/x', 'by way of the link ~/jobs/app/sub/data,', '~/.aws/sso/x'],
       ['../../.npm/x', '~/.npm/x', '~/.aws'],
     ] as const) {
       const settings = { ...ASKED, [key]: [join(machine.project, path)] };
@@ -67,11 +67,11 @@ describe('`read` and `write`', () => {
     expect(problem(() => machine.survey({ settings: { ...ASKED, write: [link, out] } })).code).toBe('config-invalid');
     // Without that it is a link of the user's.
     expect(machine.survey({ settings: { ...ASKED, read: [link] } }).confinement.hidden).toEqual([]);
-    const git = 'home/me/work/main/.git';
+    const git = 'home/me/jobs/main/.git';
     machine.file(`${git}/HEAD`);
     machine.folder(`${git}/objects`);
     machine.file(`${git}/worktrees/app/gitdir`, `${machine.project}/.git\n`);
-    machine.file('home/me/work/app/.git', `gitdir: ${machine.path(`${git}/worktrees/app`)}\n`);
+    machine.file('home/me/jobs/app/.git', `gitdir: ${machine.path(`${git}/worktrees/app`)}\n`);
     const left = machine.link(`${git}/x`, machine.path('home/me/.ssh'));
     expect(problem(() => machine.survey({ settings: { ...ASKED, read: [left] } })).code).toBe('config-invalid');
   });
@@ -80,7 +80,7 @@ describe('`read` and `write`', () => {
     const machine = new FakeMachine();
     const keys = machine.file('home/me/dotfiles/aws/config');
     machine.link('home/me/.aws', 'dotfiles/aws');
-    machine.link('home/me/code', 'work');
+    machine.link('home/me/code', 'jobs');
     const read = [machine.path('home/me/.aws/config'), machine.path('home/me/code/app')];
     const { confinement } = machine.survey({ settings: { ...ASKED, read, write: [machine.path('home/me/code/app')] } });
     expect([confinement.readable, confinement.hidden.map(({ path }) => path)]).toEqual([[keys], [machine.path('home/me/dotfiles/aws')]]);
@@ -89,7 +89,7 @@ describe('`read` and `write`', () => {
   it('`hide` follows every link, and says what it is worth', () => {
     const machine = new FakeMachine();
     const real = machine.file('home/me/notes.txt');
-    const link = machine.link('home/me/work/app/notes', real);
+    const link = machine.link('home/me/jobs/app/notes', real);
     const surveyed = machine.survey({ settings: { ...ASKED, hide: [link] } });
     expect(hiddenPaths(surveyed)).toEqual([real]);
     expect(surveyed.notes).toEqual([expect.stringContaining('a link that the program can take away, so name ~/notes.txt itself')]);
@@ -101,14 +101,14 @@ describe('caches', () => {
   it('are none where a link in another one, or in the project, leads', () => {
     const machine = new FakeMachine();
     const dotfiles = machine.folder('home/me/dotfiles');
-    for (const path of ['.yarn/berry/cache', '.yarn/berry/metadata', '.gradle/wrapper/dists', '.npm/deep/uv', 'work/app/.cache'])
+    for (const path of ['.yarn/berry/cache', '.yarn/berry/metadata', '.gradle/wrapper/dists', '.npm/deep/uv', 'jobs/app/.cache'])
       machine.link(`home/me/${path}`, dotfiles);
     const env = {
       PATH: machine.path('usr/bin'),
       UV_CACHE_DIR: machine.path('home/me/.npm/deep/uv'),
-      PIP_CACHE_DIR: machine.path('home/me/work/app/.cache'),
-      DENO_DIR: machine.path('home/me/work/app/.cache/deno/'),
-      UV_TOOL_DIR: machine.path('home/me/work/app/.cache/tools'),
+      PIP_CACHE_DIR: machine.path('home/me/jobs/app/.cache'),
+      DENO_DIR: machine.path('home/me/jobs/app/.cache/deno/'),
+      UV_TOOL_DIR: machine.path('home/me/jobs/app/.cache/tools'),
     };
     for (const name of ['npx', 'uvx']) machine.file(`usr/bin/${name}`, '');
     machine.folder('home/me/dotfiles/deno');
@@ -143,14 +143,14 @@ describe('the config itself', () => {
   it('is refused as a link in the project, and taken as one elsewhere', () => {
     const machine = new FakeMachine();
     const real = machine.file('home/me/dotfiles/app.toml', '');
-    const link = machine.link('home/me/work/app/.keyzero.toml', real);
+    const link = machine.link('home/me/jobs/app/.keyzero.toml', real);
     const config = { ...machine.config({}, 'home/me/dotfiles/other.toml'), files: [source(link, 'project')] };
     expect(problem(() => machine.survey({ config }))).toMatchObject({
       code: 'config-untrusted',
       message: expect.stringContaining(`${link} leads by the link`) as unknown,
     });
-    const outer = machine.link('home/me/code', 'work');
-    machine.file('home/me/work/app/kz.toml', '');
+    const outer = machine.link('home/me/code', 'jobs');
+    machine.file('home/me/jobs/app/kz.toml', '');
     expect(machine.survey({ config: { ...config, files: [source(join(outer, 'app/kz.toml'), 'project')] } }).confinement.guarded).toEqual([
       join(machine.project, 'kz.toml'),
     ]);
@@ -159,7 +159,7 @@ describe('the config itself', () => {
   it('is refused when a folder of the program’s is a link on the way', () => {
     const machine = new FakeMachine();
     machine.file('home/me/other/.keyzero.toml', '');
-    const link = machine.link('home/me/work/app/sub', '../../other');
+    const link = machine.link('home/me/jobs/app/sub', '../../other');
     const config = { ...machine.config(), files: [source(join(link, '.keyzero.toml'), 'project')] };
     expect(problem(() => machine.survey({ config })).code).toBe('config-untrusted');
   });
@@ -176,19 +176,19 @@ describe('files that refs and providers name', () => {
     const machine = new FakeMachine();
     const target = machine.file('home/me/.vault-token');
     const name = provider === 'age' ? 'x.age' : 'client.pem';
-    machine.link(`home/me/work/app/${name}`, target);
+    machine.link(`home/me/jobs/app/${name}`, target);
     const declared = secret(`./${name}`, join(machine.project, '.keyzero.toml'), { provider, expose });
     const config = machine.config({ secrets: new Map([['A', declared]]) });
     expect(problem(() => machine.survey({ config }))).toMatchObject({
       code: 'config-invalid',
-      message: `the ref of A names ~/work/app/${name}, a link that a sandboxed program could have made`,
+      message: `the ref of A names ~/jobs/app/${name}, a link that a sandboxed program could have made`,
       hint: 'if it is yours, name ~/.vault-token itself',
     });
   });
 
   it('a folder of values is refused with such a link in it; authorities and logins are, too', () => {
     const machine = new FakeMachine();
-    machine.link('home/me/work/app/values/A', machine.file('home/me/.vault-token'));
+    machine.link('home/me/jobs/app/values/A', machine.file('home/me/.vault-token'));
     const link = join(machine.project, 'values/A');
     const folder = secret('values#A', join(machine.project, '.keyzero.toml'));
     const about: Parameters<FakeMachine['config']>[0][] = [
@@ -201,6 +201,6 @@ describe('files that refs and providers name', () => {
     ];
     for (const overrides of about) expect(problem(() => machine.survey({ config: machine.config(overrides) })).code).toBe('config-invalid');
     const { notes } = machine.survey({ env: { NODE_EXTRA_CA_CERTS: link } });
-    expect(notes).toEqual([expect.stringContaining('NODE_EXTRA_CA_CERTS names ~/work/app/values/A: what the program puts in the place')]);
+    expect(notes).toEqual([expect.stringContaining('NODE_EXTRA_CA_CERTS names ~/jobs/app/values/A: what the program puts in the place')]);
   });
 });

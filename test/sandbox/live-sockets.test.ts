@@ -36,7 +36,7 @@ ffff8f6c: 00000002 00000000 00010000 0001 01 9 /run/32-bit
 describe('sockets', () => {
   it('are hidden one by one, but not where everything is hidden or empty', async () => {
     const machine = new FakeMachine();
-    const mine = [await machine.socket('home/me/.agent x.sock'), await machine.socket('home/me/work/app/dev\n1.sock')];
+    const mine = [await machine.socket('home/me/.agent x.sock'), await machine.socket('home/me/jobs/app/dev\n1.sock')];
     const others = [
       await machine.socket('run/dbus'),
       await machine.socket('tmp/ssh/agent'),
@@ -50,7 +50,7 @@ describe('sockets', () => {
 
   it('with relative names are looked for where programs are', async () => {
     const machine = new FakeMachine();
-    const mine = [await machine.socket('home/me/work/app/rel.sock'), await machine.socket('srv/daemon/other.sock')];
+    const mine = [await machine.socket('home/me/jobs/app/rel.sock'), await machine.socket('srv/daemon/other.sock')];
     machine.link('proc/77/cwd', machine.path('srv/daemon'));
     machine.socketTable('rel.sock', 'other.sock');
     expect(new Set(hiddenPaths(machine.survey()))).toEqual(new Set(mine));
@@ -82,7 +82,7 @@ describe('sockets', () => {
   it('are one folder where there are many, and there is an end to it, which is told', async () => {
     const machine = new FakeMachine();
     const many = await Promise.all(Array.from({ length: 40 }, (_, index) => machine.socket(`srv/many/${String(index)}`)));
-    const inProject = await Promise.all(Array.from({ length: 40 }, (_, index) => machine.socket(`home/me/work/app/${String(index)}`)));
+    const inProject = await Promise.all(Array.from({ length: 40 }, (_, index) => machine.socket(`home/me/jobs/app/${String(index)}`)));
     const spread = await Promise.all(Array.from({ length: 520 }, (_, index) => machine.socket(`srv/${String(index)}/s`)));
     machine.socketTable(...many, ...inProject, ...spread);
     const surveyed = machine.survey();

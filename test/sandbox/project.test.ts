@@ -6,7 +6,7 @@ import { ASKED, FakeMachine, hiddenPaths, problem, source, writableIn } from './
 describe('the project', () => {
   it('is the folder of the config and the one where the program starts, one inside of the other once', () => {
     const machine = new FakeMachine();
-    const inner = machine.folder('home/me/work/app/packages/one');
+    const inner = machine.folder('home/me/jobs/app/packages/one');
     expect(writableIn(machine.survey({ directory: inner }))).toEqual([machine.project]);
     const elsewhere = machine.folder('home/me/other');
     expect(writableIn(machine.survey({ directory: elsewhere }))).toEqual([machine.project, elsewhere]);
@@ -59,7 +59,7 @@ describe('guarded', () => {
   it('is what a person’s tools run or obey, as far as it is there', () => {
     const machine = new FakeMachine();
     for (const path of ['.keyzero.local.toml', '.mcp.json', '.vscode/tasks.json', '.claude/settings.json', '.husky/pre-commit', 'src/x.ts'])
-      machine.file(`home/me/work/app/${path}`);
+      machine.file(`home/me/jobs/app/${path}`);
     const { guarded } = machine.survey().confinement;
     const expected = ['.keyzero.toml', '.keyzero.local.toml', '.mcp.json', '.vscode', '.claude', '.husky'].map((name) =>
       join(machine.project, name),
@@ -69,7 +69,7 @@ describe('guarded', () => {
 
   it('not what `write` names exactly; inside of it, `write` counts too', () => {
     const machine = new FakeMachine();
-    for (const path of ['.vscode/a', '.claude/logs/a', '.cursor/a']) machine.file(`home/me/work/app/${path}`);
+    for (const path of ['.vscode/a', '.claude/logs/a', '.cursor/a']) machine.file(`home/me/jobs/app/${path}`);
     const write = ['.vscode', '.claude/logs'].map((path) => join(machine.project, path));
     const surveyed = machine.survey({ settings: { ...ASKED, write } });
     expect(surveyed.confinement.guarded).toEqual(['.keyzero.toml', '.claude', '.cursor'].map((path) => join(machine.project, path)));
@@ -78,7 +78,7 @@ describe('guarded', () => {
 
   it('is kz’s own installation within the project, and outside what starts shells when `write` opens the home', () => {
     const machine = new FakeMachine();
-    const own = machine.folder('home/me/work/app/node_modules/keyzero/dist');
+    const own = machine.folder('home/me/jobs/app/node_modules/keyzero/dist');
     const bashrc = machine.file('home/me/.bashrc');
     machine.folder('home/me/.config/systemd/user');
     const { confinement, notes } = machine.survey({ own: [own], settings: { ...ASKED, write: [machine.home] } });
@@ -111,17 +111,17 @@ describe('values in the project', () => {
       '.envs/.local/.django',
     ];
     const kept = ['.env.example', '.env.local.sample', '.env.template', '.env.dist', '.environment.yml', 'x.env', '.env.venv/pyvenv.cfg'];
-    for (const path of [...hidden, ...kept]) machine.file(`home/me/work/app/${path}`);
-    const config = machine.config({}, 'home/me/work/app/.env.kz.toml');
+    for (const path of [...hidden, ...kept]) machine.file(`home/me/jobs/app/${path}`);
+    const config = machine.config({}, 'home/me/jobs/app/.env.kz.toml');
     const expected = [...hidden.slice(0, -1), '.envs'].map((path) => join(machine.project, path));
     expect(new Set(hiddenPaths(machine.survey({ config })))).toEqual(new Set(expected));
   });
 
   it('also above, up to the root of the repository, and on the way to where the program starts', () => {
     const machine = new FakeMachine();
-    machine.folder('home/me/work/.git');
-    const inner = machine.folder('home/me/work/app/a/b');
-    const expected = ['work/.env', 'work/app/.env', 'work/app/a/.env', 'work/app/a/b/.env'].map((path) => machine.file(`home/me/${path}`));
+    machine.folder('home/me/jobs/.git');
+    const inner = machine.folder('home/me/jobs/app/a/b');
+    const expected = ['jobs/.env', 'jobs/app/.env', 'jobs/app/a/.env', 'jobs/app/a/b/.env'].map((path) => machine.file(`home/me/${path}`));
     machine.file('home/.env');
     expect(hiddenPaths(machine.survey({ directory: inner })).toSorted()).toEqual(expected.toSorted());
   });
@@ -129,12 +129,12 @@ describe('values in the project', () => {
   it('a link leads to what is hidden, a FIFO is hidden, and a link to everything hides nothing', () => {
     const machine = new FakeMachine();
     const real = machine.file('home/me/vault/prod.txt');
-    machine.link('home/me/work/app/.env', real);
-    machine.link('home/me/work/app/.env.a', '/dev/null');
-    machine.link('home/me/work/app/.env.b', machine.home);
-    machine.link('home/me/work/app/.env.c', machine.path('nowhere'));
-    machine.link('home/me/work/app/.env.e', machine.path('etc'));
-    const fifo = machine.fifo('home/me/work/app/.env.d');
+    machine.link('home/me/jobs/app/.env', real);
+    machine.link('home/me/jobs/app/.env.a', '/dev/null');
+    machine.link('home/me/jobs/app/.env.b', machine.home);
+    machine.link('home/me/jobs/app/.env.c', machine.path('nowhere'));
+    machine.link('home/me/jobs/app/.env.e', machine.path('etc'));
+    const fifo = machine.fifo('home/me/jobs/app/.env.d');
     const surveyed = machine.survey();
     expect(new Set(surveyed.confinement.hidden)).toEqual(new Set([real, fifo].map((path) => ({ path, kind: 'file' }))));
     expect(surveyed.notes).toContain(`${machine.home} is not hidden: it is your home folder`);

@@ -6,7 +6,7 @@ import { seatbeltCommand, seatbeltProfile, type SeatbeltOptions } from '../../sr
 import { access, allows, byContract, formOf, moves, parseProfile, randomNumbers, type Rule } from './seatbelt-reader.ts';
 
 const HOME = '/Users/ada';
-const PROJECT = `${HOME}/work/app`;
+const PROJECT = `${HOME}/jobs/app`;
 const TEMPORARY = '/private/tmp/kz-run-1';
 
 const NOTHING: Confinement = {

@@ -37,10 +37,10 @@ const CASES: readonly (readonly [string, string])[] = [
     `[user]\n\tname = Me\n\temail = me@acme.dev\n\tsigningkey = 0123456789ABCDEF0123\n[credential]\n\thelper = store\n[http "https://git.acme.dev/"]\n-\textraheader = AUTHORIZATION: basic ${token}\n[url "https://${token}@git.acme.dev/"] => [url "https://git.acme.dev/"]\n\tinsteadOf = https://git.acme.dev/\n[github]\n-\ttoken = ${token}\n[url "ssh://git@github.com/"]\n\tinsteadOf = https://github.com/\n`,
   ],
   [
-    'work/app/.git/config',
+    'jobs/app/.git/config',
     `[core]\n\tbare = false\n[remote "origin"]\n\turl = https://x-access-token:${token}@github.com/a/b.git => \turl = https://github.com/a/b.git\n-\textraHeader = AUTHORIZATION: basic ${token}\n`,
   ],
-  ['work/app/.npmrc', `engine-strict=true\n-//npm.acme.dev/:_authToken=${token}\n`],
+  ['jobs/app/.npmrc', `engine-strict=true\n-//npm.acme.dev/:_authToken=${token}\n`],
   ['.gradle/gradle.properties', `org.gradle.jvmargs=-Xmx2g\n-repoPassword=${token}\n-signing.password=${token}\n`],
   ['.bundle/config', `BUNDLE_JOBS: "4"\nBUNDLE_BUILD__PG: "--with-x"\n-BUNDLE_GEMS__ACME__DEV: "me:${token}"\n`],
   ['.curlrc', `silent\n-user = "me:${token}"\n-header = "Authorization: Bearer ${token}"\n`],

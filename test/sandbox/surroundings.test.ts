@@ -20,11 +20,11 @@ describe('every list', () => {
       '.bash_history',
       '.npm/x',
       '.cache/uv/x',
-      'work/app/.env',
-      'work/app/.git/config',
+      'jobs/app/.env',
+      'jobs/app/.git/config',
     ])
       machine.file(`home/me/${path}`);
-    machine.link('home/me/work/app/.env.local', machine.path('home/me/.ssh/id'));
+    machine.link('home/me/jobs/app/.env.local', machine.path('home/me/.ssh/id'));
     machine.link('var/run', '../run');
     const config = machine.config();
     const before = snapshot(machine.root);
@@ -49,9 +49,9 @@ describe('every list', () => {
 
   it('keeps spaces, quotes and line breaks of names', () => {
     const machine = new FakeMachine();
-    const folder = machine.folder('home/me/work/a b\n"c" \'d\' é');
-    machine.file(`home/me/work/${basename(folder)}/.env`);
-    const surveyed = machine.survey({ directory: folder, config: machine.config({}, `home/me/work/${basename(folder)}/.keyzero.toml`) });
+    const folder = machine.folder('home/me/jobs/a b\n"c" \'d\' é');
+    machine.file(`home/me/jobs/${basename(folder)}/.env`);
+    const surveyed = machine.survey({ directory: folder, config: machine.config({}, `home/me/jobs/${basename(folder)}/.keyzero.toml`) });
     expect(surveyed.confinement.directory).toBe(folder);
     expect(surveyed.confinement.writable).toContain(folder);
     expect(hiddenPaths(surveyed)).toContain(join(folder, '.env'));
@@ -74,7 +74,7 @@ describe('temporary and emptied', () => {
     const machine = new FakeMachine();
     for (const path of ['scratch', 'tmp/nix-shell', 'home/me/tmp'])
       expect(machine.survey({ env: { TMPDIR: machine.folder(path) } }).confinement.temporary).toContain(machine.path(path));
-    for (const path of ['home/me', 'home', 'etc', 'home/me/work/app/tmp']) {
+    for (const path of ['home/me', 'home', 'etc', 'home/me/jobs/app/tmp']) {
       const { confinement } = machine.survey({ env: { TMPDIR: machine.folder(path) } });
       expect(confinement.temporary).toEqual([machine.path('tmp'), machine.path('var/tmp')]);
     }
@@ -137,7 +137,7 @@ describe('programs below what is emptied', () => {
     machine.folder('home/me/.config/gcloud');
     machine.folder('home/me/.config/bin');
     machine.link('run/e', machine.path('home/me/.config'));
-    machine.file('home/me/work/app/.npmrc', `//a/:_authToken=${canary()}\n`);
+    machine.file('home/me/jobs/app/.npmrc', `//a/:_authToken=${canary()}\n`);
     machine.link('run/f', machine.project);
     const PATH = ['run/a/bin', 'run/b', 'run/c/bin', 'run/d/usr/bin', 'run', 'tmp', 'run/e/bin', 'run/f']
       .map((path) => machine.path(path))
@@ -153,14 +153,14 @@ describe('hidden', () => {
     const machine = new FakeMachine();
     machine.file('home/me/keys/id');
     machine.link('home/me/.ssh', machine.path('home/me/keys'));
-    machine.link('home/me/work/app/keys', '../../.ssh');
+    machine.link('home/me/jobs/app/keys', '../../.ssh');
     expect(machine.survey().confinement.hidden).toEqual([{ path: machine.path('home/me/keys'), kind: 'folder' }]);
   });
 
   it('what secrets of the config come from, unless it is exposed', () => {
     const machine = new FakeMachine();
     const file = join(machine.project, '.keyzero.toml');
-    const at = (path: string): string => machine.file(`home/me/work/app/${path}`);
+    const at = (path: string): string => machine.file(`home/me/jobs/app/${path}`);
     const hidden = [at('a.txt'), at('b.json'), at('s.env.age'), machine.file('home/me/c.txt'), at('odd#name')];
     const shown = [at('e.txt'), at('free')];
     const secrets = [
@@ -270,7 +270,7 @@ describe('what the command names below a temporary folder', () => {
     const data = machine.folder('tmp/data');
     const secret = machine.file('tmp/vault/token', 'CANARY');
     const env = { VAULT_TOKEN_FILE: secret };
-    const command = ['node', script, alone, data, secret, '/nowhere/x', '--flag', machine.file('home/me/work/app/own.js', '')];
+    const command = ['node', script, alone, data, secret, '/nowhere/x', '--flag', machine.file('home/me/jobs/app/own.js', '')];
     const { readable } = machine.survey({ command, env, settings: { ...ASKED, hide: [secret] } }).confinement;
     expect(readable.toSorted()).toEqual([machine.path('tmp/alone.js'), machine.path('tmp/clone'), data].toSorted());
   });

@@ -49,7 +49,7 @@ PROJECT = {
     "another dotenv file beside the config": ".env.production.local",
     "the file that a secret is read from": "secret.txt",
 }
-AROUND = {".npmrc": "fund=false\n//registry.npmjs.org/:_authToken={}\n", ".pypirc": "[pypi]\npassword = {}\n"}
+AROUND = {".npmrc": "fund=false\n//registry.example.com/:_authToken={}\n", ".pypirc": "[pypi]\npassword = {}\n"}
 CONFIG = """[secrets]
 TOKEN = { provider = "file", ref = "./secret.txt", hosts = ["api.example.com", "*.example.org"] }
 OTHER = { provider = "env", ref = "REAL", hosts = ["api.example.com"] }
