@@ -60,8 +60,9 @@ describe('a tool whose error', () => {
     const client = await connected();
     const { content, isError } = await client.client.callTool({ name: tool });
     expect({ content, isError }).toEqual({ content: [{ type: 'text', text: expected }], isError: true });
-    expect(readFileSync(join(story.folder, 'wire.log'), 'utf8')).toContain(`"method":"notifications/message"`);
     await ended(client);
+    // Not before: what writes it may be behind.
+    expect(readFileSync(join(story.folder, 'wire.log'), 'utf8')).toContain(`"method":"notifications/message"`);
     expect(client.stderr).toContain(`Error: ${expected}\n    at `);
   });
 
