@@ -109,7 +109,8 @@ function isStarted(child: ChildProcess): child is StartedChild {
 /** What starting it would throw, where that can be told from the file: for a program that something else starts. */
 export function refuseMissing(program: string, path: string | undefined): void {
   const found = placesOf(program, path).filter((place) => look(place)?.isFile());
-  if (found.length === 0 && look(program)?.isDirectory() !== true) throw notFound(program, path, undefined);
+  const isFolder = program.includes('/') && look(program)?.isDirectory() === true;
+  if (found.length === 0 && !isFolder) throw notFound(program, path, undefined);
   const script = found.find(isExecutable);
   if (script === undefined) throw notExecutable(program, undefined);
   const interpreter = interpreterOf(script);
