@@ -48,7 +48,8 @@ async function start(
   const allow = (each: string): string => `[[blind.connections]]\nallow = true\nhost = "${each}"\n`;
   upstream.configure(
     story,
-    `[secrets]\n${name} = { provider = "store", ref = "it", hosts = ["${host}"] }\n${allow(host)}${rules && allow(rules)}`,
+    // The packages may lie in the temp folder, as a clone there does.
+    `[secrets]\n${name} = { provider = "store", ref = "it", hosts = ["${host}"] }\n[blind.sandbox]\nread = ["${PACKAGES}"]\n${allow(host)}${rules && allow(rules)}`,
   );
   const { code, stderr } = await story.kz(['put', name], { input: value });
   expect(code, stderr).toBe(0);
