@@ -12,10 +12,13 @@ import { cacheFile } from '../bin/load.cjs';
 const LAZY = {
   'age-encryption': 'age-encryption',
   fzstd: 'fzstd',
+  jose: 'jose',
   'toml-eslint-parser': 'toml-eslint-parser',
   yaml: 'yaml',
   'aws-sdk': 'src/providers/aws-sdk.ts',
   'google-sdk': 'src/providers/google-sdk.ts',
+  'cel-sdk': 'src/policy/cel-sdk.ts',
+  'mcp-sdk': 'src/server/mcp-sdk.ts',
 };
 
 /** Stands in for src/cli/commands.ts in run.cjs. */

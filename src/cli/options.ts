@@ -4,6 +4,7 @@ import { loadConfig, type Config } from '../config/load.ts';
 import { userDirectory } from '../config/find.ts';
 import { parseDuration } from '../core/duration.ts';
 import { KzError } from '../core/errors.ts';
+import { suggest } from '../core/suggest.ts';
 import { Access } from '../providers/resolve.ts';
 import type { ProviderContext } from '../providers/provider.ts';
 import type { Resolved } from '../providers/secrets.ts';
@@ -35,6 +36,21 @@ export function withTimeoutFlag(command: Command): Command {
   return command.addOption(
     new Option('--timeout <duration>', 'longest wait for the providers').argParser(durationArgument).default(DEFAULT_TIMEOUT_MS, '20s'),
   );
+}
+
+/** A command that is nothing without one of these behind it. */
+export function withSubcommands(command: Command, names: readonly string[]): void {
+  command
+    .usage('<command> [options]')
+    .argument('[command]')
+    .action((typed: string | undefined) => {
+      const whole = `kz ${command.name()}`;
+      const near = typed === undefined ? undefined : suggest(typed, names);
+      const hint = near === undefined ? names.map((name) => `\`${whole} ${name}\``).join(' or ') : `did you mean \`${whole} ${near}\`?`;
+      throw new KzError('usage', typed === undefined ? `${whole} needs a command` : `${whole} has no command ${JSON.stringify(typed)}`, {
+        hint,
+      });
+    });
 }
 
 /** Milliseconds. Throws a usage error for anything that is not a duration. */

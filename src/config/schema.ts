@@ -95,7 +95,7 @@ export type BlindEntry = z.infer<ReturnType<typeof blind>>;
 
 const optionalUrl = z.optional(z.lazy(() => z.url()));
 
-function providers() {
+export function providers() {
   const ageRecipients = z.array(anyText.check(z.regex(/^age1[0-9a-z]+$/)));
   return z.strictObject({
     store: z.optional(z.strictObject({ path: optionalText, identity: z.optional(z.enum(['file', 'keychain', 'passphrase'])) })),
@@ -108,7 +108,9 @@ function providers() {
     vault: z.optional(z.lazy(vault)),
     '1password': z.optional(z.strictObject({ account: optionalText })),
     gcp: z.optional(z.strictObject({ project: optionalText, endpoint: optionalUrl })),
-    keyzero: z.optional(z.strictObject({ url: optionalUrl })),
+    keyzero: z.optional(
+      z.strictObject({ url: optionalUrl, ca: optionalText, jwt_file: optionalText, jwt_env: optionalText, audience: optionalText }),
+    ),
   });
 }
 

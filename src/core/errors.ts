@@ -15,7 +15,6 @@ const EXIT_STATUS = {
   'secret-empty': 1,
   'secret-invalid': 1,
   'ref-invalid': 1,
-  'provider-not-built': 1,
   'provider-unavailable': 1,
   'provider-locked': 1,
   'provider-denied': 1,

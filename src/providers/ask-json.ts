@@ -135,6 +135,17 @@ function parse(text: string): unknown {
   }
 }
 
+/** What is at `path` of a JSON value; undefined when it ends before. */
+export function at(value: unknown, ...path: readonly string[]): unknown {
+  let found = value;
+  for (const key of path) found = isRecord(found) && Object.hasOwn(found, key) ? found[key] : undefined;
+  return found;
+}
+
+export function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
 function looksBusy({ status, headers }: JsonAnswer): boolean {
   return status === 429 || status === 502 || status === 504 || (status === 503 && headers['retry-after'] !== undefined);
 }

@@ -28,9 +28,8 @@ export class Access {
     this.context = context;
   }
 
-  /** Throws `provider-not-built` for a provider that this version only knows by name. */
   open(name: ProviderName): Promise<Provider> {
-    const opened = this.#opened.get(name) ?? openProvider(name, this);
+    const opened = this.#opened.get(name) ?? PROVIDERS[name].open(this.options, this.context);
     this.#opened.set(name, opened);
     return opened;
   }
@@ -66,17 +65,6 @@ export async function resolveRefs(lookups: readonly Lookup[], access: Access, si
     if (answer === undefined) throw new Error(`unreachable: no answer for ${provider} ${ref.text}`);
     return answer;
   });
-}
-
-async function openProvider(name: ProviderName, { options, context }: Access): Promise<Provider> {
-  const row = PROVIDERS[name];
-  if (row.open === undefined) {
-    const built = Object.entries(PROVIDERS).flatMap(([other, { open }]) => (open === undefined ? [] : [other]));
-    throw new KzError('provider-not-built', `provider ${JSON.stringify(name)} is not built yet`, {
-      hint: `use one of ${built.join(', ')}`,
-    });
-  }
-  return row.open(options, context);
 }
 
 function groupByProvider(lookups: readonly Lookup[]): Map<ProviderName, Map<string, Ref>> {

@@ -2,11 +2,12 @@
 // something, so nothing is read twice.
 import { KzError } from '../core/errors.ts';
 import { suggest } from '../core/suggest.ts';
+import { at, isRecord } from './ask-json.ts';
 import { selectKey } from './document.ts';
 import type { Lease } from './provider.ts';
 import { placeIn, type Place } from './vault-mounts.ts';
 import { encodePath } from './vault-ref.ts';
-import { at, isRecord, type VaultAnswer } from './vault-server.ts';
+import type { VaultAnswer } from './vault-server.ts';
 import type { VaultSession } from './vault-session.ts';
 import { joinWords } from './words.ts';
 

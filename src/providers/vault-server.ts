@@ -2,10 +2,9 @@
 // that speak for the whole server. Knows nothing of tokens but the header they go into.
 import { setMaxListeners } from 'node:events';
 import type { ProviderOptions } from '../config/schema.ts';
-import { KzError, systemCode } from '../core/errors.ts';
-import { decodeText } from './document.ts';
-import { JsonServer, type JsonAnswer, type JsonRequest } from './ask-json.ts';
-import { readGuardedFile } from './guarded-file.ts';
+import { KzError } from '../core/errors.ts';
+import { at, JsonServer, type JsonAnswer, type JsonRequest } from './ask-json.ts';
+import { readAuthorities } from './authorities.ts';
 import type { ProviderContext } from './provider.ts';
 
 export type VaultOptions = NonNullable<ProviderOptions['vault']>;
@@ -114,7 +113,8 @@ export class VaultServer {
     const base = this.#address();
     const who = whoAt(base);
     const path = this.#options.ca ?? setting(this.#env, 'CACERT');
-    const ca = path === undefined ? undefined : [await readAuthorities(path, who)];
+    const ca =
+      path === undefined ? undefined : [await readAuthorities(path, { who, hint: 'correct `ca` in [providers.vault], or VAULT_CACERT' })];
     return { base, who, ca, server: new JsonServer({ ...SETTINGS, who, ca }) };
   }
 
@@ -154,17 +154,6 @@ export function setting(env: ProviderContext['env'], name: string): string | und
   return [env[`VAULT_${name}`], env[`BAO_${name}`]].find((value) => value !== undefined && value !== '');
 }
 
-/** What is at `path` of a JSON value; undefined when it ends before. */
-export function at(value: unknown, ...path: readonly string[]): unknown {
-  let found = value;
-  for (const key of path) found = isRecord(found) && Object.hasOwn(found, key) ? found[key] : undefined;
-  return found;
-}
-
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
 interface Opened {
   readonly server: JsonServer;
   readonly base: URL;
@@ -174,21 +163,6 @@ interface Opened {
 
 function whoAt(base: URL): string {
   return `vault at ${base.href.replace(/\/$/, '')}`;
-}
-
-async function readAuthorities(path: string, who: string): Promise<string> {
-  const label = `file ${JSON.stringify(path)}`;
-  const hint = 'correct `ca` in [providers.vault], or VAULT_CACERT';
-  try {
-    const pem = decodeText(await readGuardedFile(path, { label, maxMebibytes: 1 }));
-    if (pem?.includes('-----BEGIN CERTIFICATE-----') === true) return pem;
-  } catch (cause) {
-    const code = cause instanceof KzError ? cause.message : (systemCode(cause) ?? 'unknown error');
-    throw new KzError('provider-unavailable', `cannot read the certificate authorities of ${who} from ${label}: ${code}`, { hint, cause });
-  }
-  throw new KzError('provider-unavailable', `${label}, named for the certificate authorities of ${who}, holds no PEM certificate`, {
-    hint,
-  });
 }
 
 function redirectTarget({ status, headers }: JsonAnswer, from: URL, who: string): URL | undefined {

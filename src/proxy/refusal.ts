@@ -88,7 +88,7 @@ export function notDialled(error: DialError, exchange: Exchange): Refusal {
     code: `upstream-${error.code}`,
     end: { error: error.code },
     message: `cannot reach ${host}:${String(port)}: ${error.detail}${meaning === undefined ? '' : `: ${meaning}`}`,
-    ...(remedy === undefined ? {} : { remedy }),
+    ...(remedy === undefined || session.remedies === 'none' ? {} : { remedy }),
   };
 }
 
@@ -161,6 +161,7 @@ export function refusalBody(refusal: Refusal, accept: string | undefined): Refus
 
 /** What to add, and where: first match wins. A config without rules allows everything, which its first rule would end. */
 function allowing({ request, decision, session }: Exchange): string[] {
+  if (session.remedies === 'none') return [];
   const { host, port, tls } = request.target;
   const isUsual = port === (tls ? 443 : 80);
   const rule = ['[[blind.connections]]', 'allow = true', `host = ${JSON.stringify(host)}`, ...(isUsual ? [] : [`port = ${String(port)}`])];

@@ -159,22 +159,6 @@ describe('kz validate', () => {
     expect(stdout + stderr).not.toMatch(/[\u0000-\u0009\u000B-\u001F]|^kz: hint: run/m);
     expect(stdout + stderr).toContain(String.raw`x\u001b]0;title\u0007\nkz: hint: run`);
   });
-
-  it('warns of providers that are not built', async () => {
-    story.config(
-      '[secrets]\nA = { provider = "keyzero", ref = "github/pat" }\n[[secrets_from]]\nprovider = "keyzero"\nref = "github/all"\n',
-    );
-    const { code, stdout, stderr } = await story.kz(['validate']);
-    expect(code).toBe(0);
-    expect(stdout).toContain('declares 1 secret and 1 document\n');
-    expect(stderr).toBe('kz: warning: provider "keyzero" is not built yet; its secrets cannot be resolved\n');
-    expect(JSON.parse((await story.kz(['validate', '--json'])).stdout)).toMatchObject({
-      valid: true,
-      secrets: 1,
-      problems: [],
-      warnings: ['provider "keyzero" is not built yet; its secrets cannot be resolved'],
-    });
-  });
 });
 
 /** Runs kz as a user who is not root. */

@@ -1,0 +1,184 @@
+// The log of one server: a file of its own that only its owner may read, or a descriptor that is open already, or nothing. A write that fails
+// loses events, counts them and tells once, but stops nobody: the caller of a server cannot mend its disk. Removes old files.
+import { randomBytes } from 'node:crypto';
+import { chmodSync, closeSync, constants, fchmodSync, fstatSync, mkdirSync, openSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { KzError } from '../core/errors.ts';
+import { writeError } from '../core/private-file.ts';
+import { decisionLine, type ServerEvent, type ServerStarted } from './decision.ts';
+import { DescriptorAppender } from './descriptor.ts';
+import { Appender } from './log.ts';
+import { listRuns, runFileName, runState, runsFolder } from './runs.ts';
+
+export type DecisionSink =
+  /** A file of its own in `serverLogFolder(env)`, which is made when it is missing. */
+  | { readonly to: 'folder'; readonly folder: string }
+  /** That file, at its end: the administrator's, who rotates it too (by copying and truncating: it stays open). */
+  | { readonly to: 'file'; readonly path: string }
+  /** 1 or 2; stays open. */
+  | { readonly to: 'descriptor'; readonly descriptor: number }
+  | { readonly to: 'none' };
+
+export interface DecisionLogOptions {
+  readonly sink: DecisionSink;
+  readonly started: Pick<ServerStarted, 'version' | 'bundle' | 'bundle_version'>;
+  /** Called once, at the first event that could not be written, with the code of the system's error. */
+  readonly onLost: (code: string) => void;
+  readonly now?: Date;
+}
+
+interface Lines {
+  readonly lost: number;
+  push(line: string): void;
+  flush(): unknown;
+  close(): void | Promise<void>;
+}
+
+/** `$XDG_STATE_HOME/keyzero/server`, or `~/.local/state/keyzero/server`. */
+export function serverLogFolder(env: Readonly<Record<string, string | undefined>>): string {
+  return join(dirname(runsFolder(env)), 'server');
+}
+
+/** Sixteen hex characters. */
+export function decisionId(): string {
+  return randomBytes(8).toString('hex');
+}
+
+export class DecisionLog {
+  /** Undefined when it is no file. */
+  readonly path: string | undefined;
+  readonly #lines: Lines;
+  #closed: Promise<void> | undefined;
+  readonly #flushAtExit = (): void => {
+    this.#lines.flush();
+  };
+
+  /** Writes the first line. Throws `write-failed`: a server that cannot be audited is not to start. */
+  static open(options: DecisionLogOptions): DecisionLog {
+    const now = options.now ?? new Date();
+    const server = randomBytes(4).toString('hex');
+    const first = decisionLine({
+      type: 'server-started',
+      schema_version: 1,
+      time: now.toISOString(),
+      server,
+      pid: process.pid,
+      ...options.started,
+    });
+    const { sink, onLost } = options;
+    switch (sink.to) {
+      case 'folder':
+        return openInFolder(join(sink.folder, runFileName(now, server)), { first, onLost, now });
+      case 'file':
+        return openNamed(sink.path, { first, onLost, now });
+      case 'descriptor':
+        return begin(new DescriptorAppender(sink.descriptor, onLost), first);
+      case 'none':
+        return new DecisionLog(NOWHERE);
+    }
+  }
+
+  /** For `open`. */
+  constructor(lines: Lines, path?: string) {
+    this.path = path;
+    this.#lines = lines;
+    process.once('exit', this.#flushAtExit);
+  }
+
+  /** So far. */
+  get lost(): number {
+    return this.#lines.lost;
+  }
+
+  /** Returns at once; events keep their order. What comes after `close` is dropped. */
+  write(event: ServerEvent): void {
+    if (this.#closed === undefined) this.#lines.push(decisionLine(event));
+  }
+
+  /** Writes the last line. Must be awaited before kz ends by a signal: only then is there no exit at which to write the rest. */
+  close(): Promise<void> {
+    this.#closed ??= this.#end();
+    return this.#closed;
+  }
+
+  async #end(): Promise<void> {
+    process.off('exit', this.#flushAtExit);
+    // First, so that the last line counts what was lost up to now.
+    this.#lines.flush();
+    this.#lines.push(decisionLine({ type: 'server-ended', time: new Date().toISOString(), lost: this.#lines.lost }));
+    await this.#lines.close();
+  }
+}
+
+const NOWHERE: Lines = { lost: 0, push: () => undefined, flush: () => undefined, close: () => undefined };
+
+interface FirstLine extends Pick<DecisionLogOptions, 'onLost'> {
+  readonly first: string;
+  readonly now: Date;
+}
+
+function begin(lines: Lines, first: string, path?: string): DecisionLog {
+  lines.push(first);
+  return new DecisionLog(lines, path);
+}
+
+function openNamed(path: string, { first, onLost }: FirstLine): DecisionLog {
+  try {
+    // O_NONBLOCK: opening a FIFO that nobody reads must not wait.
+    const flags = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK | constants.O_NOCTTY;
+    const descriptor = openSync(path, flags, 0o600);
+    if (fstatSync(descriptor).isFile()) fchmodSync(descriptor, 0o600);
+    return begin(new Appender(descriptor, onLost), first, path);
+  } catch (error) {
+    throw writeError(path, error);
+  }
+}
+
+function openInFolder(path: string, { first, onLost, now }: FirstLine): DecisionLog {
+  const folder = dirname(path);
+  try {
+    makeFolder(folder);
+    const log = new DecisionLog(new Appender(createPrivate(path, first), onLost), path);
+    prune(folder, now.getTime());
+    return log;
+  } catch (error) {
+    const { code, message, hint, cause } = writeError(path, error);
+    throw new KzError(code, message, { hint: hint ?? 'let XDG_STATE_HOME name a folder that kz may write to', cause });
+  }
+}
+
+function makeFolder(folder: string): void {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  if ((statSync(folder).mode & 0o077) !== 0) chmodSync(folder, 0o700);
+}
+
+/** O_EXCL: neither a file that is there already nor a link that somebody laid. */
+function createPrivate(path: string, line: string): number {
+  const descriptor = openSync(path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_EXCL, 0o600);
+  try {
+    // The umask may have taken bits away.
+    fchmodSync(descriptor, 0o600);
+    writeFileSync(descriptor, line);
+    return descriptor;
+  } catch (error) {
+    closeSync(descriptor);
+    rmSync(path, { force: true });
+    throw error;
+  }
+}
+
+const MOST_LOGS = 100;
+const LONGEST_AGE_MS = 30 * 86_400_000;
+const QUIET_MS = 86_400_000;
+
+/** Only names that are ours, and only what no living process writes: one in another container cannot be seen, so a day of silence is asked for. */
+function prune(folder: string, now: number): void {
+  try {
+    for (const [index, log] of listRuns(folder).entries()) {
+      if (index < MOST_LOGS && now - log.startedAt < LONGEST_AGE_MS) continue;
+      if (runState(log) !== 'running' && now - statSync(log.path).mtimeMs > QUIET_MS) rmSync(log.path, { force: true });
+    }
+  } catch {
+    return;
+  }
+}

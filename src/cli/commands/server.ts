@@ -1,0 +1,215 @@
+// `kz server`: lets agents and workloads use credentials that they do not hold, after a token and a policy said yes.
+import { stdin, stdout } from 'node:process';
+import { Option, type Command } from 'commander';
+import { bundleWarnings } from '../../config/bundle.ts';
+import { formatPlace, KzError } from '../../core/errors.ts';
+import { Signals } from '../../run/signals.ts';
+import type { Compiled } from '../../server/compile.ts';
+import { VERSION } from '../built.ts';
+import { interruptible } from '../exit.ts';
+import { durationArgument, listArgument, providerContext, useVoice, withSubcommands } from '../options.ts';
+import { notice, print, printJson, printLine, table, tellWithoutWaiting, warn } from '../ui.ts';
+
+interface BundleFlags {
+  readonly bundle: string;
+  readonly quiet?: boolean;
+  readonly verbose?: boolean;
+}
+
+interface StartFlags extends BundleFlags {
+  readonly listen?: string;
+  readonly mcp?: boolean;
+  readonly proxy?: string;
+  readonly proxyCaFile?: string;
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
+  readonly allowPlaintext?: boolean;
+  readonly allowHost?: string[];
+  readonly allowOrigin?: string[];
+  readonly jwtFile?: string;
+  readonly jwtAudience?: string;
+  readonly tokenKeyFile?: string;
+  readonly healthCheck?: boolean;
+  readonly audit?: string;
+  readonly rate: number | undefined;
+  readonly timeout: number;
+}
+
+interface CheckFlags extends BundleFlags {
+  readonly timeout: number;
+  readonly json?: boolean;
+  readonly live?: boolean;
+}
+
+export function defineServer(command: Command): void {
+  withSubcommands(command, ['start', 'check']);
+  command.addHelpText('after', '\nExample:\n  kz server check --bundle bundle.yaml\n  kz server start --bundle bundle.yaml --mcp');
+  defineStart(command.command('start').summary('serve a bundle').description('serve a bundle'));
+  defineCheck(command.command('check').summary('check a bundle').description('check a bundle'));
+}
+
+function withBundleFlags(command: Command): Command {
+  return command
+    .requiredOption('-b, --bundle <file>', 'the bundle: who may use what, and where it lives')
+    .option('-q, --quiet', 'print errors only')
+    .option('-v, --verbose', 'say more (never values)');
+}
+
+function defineStart(command: Command): void {
+  withBundleFlags(command)
+    .option('-l, --listen <address>', 'HTTP: address and port (default: 127.0.0.1:8080, unless --mcp)')
+    .option('--mcp', 'an MCP server on standard input and output')
+    .option('--proxy <address>', 'also a proxy that swaps the tokens of its callers')
+    .option('--proxy-ca-file <file>', 'write the certificate of the proxy’s authority there')
+    .option('--tls-cert <file>', 'PEM: the certificate to serve with')
+    .option('--tls-key <file>', 'PEM: its key')
+    .option('--allow-plaintext', 'serve other machines without TLS: something in front of kz has it')
+    .addOption(new Option('--allow-host <names>', 'names that clients may call a server on loopback').argParser(listArgument))
+    .addOption(new Option('--allow-origin <origins>', 'browser origins that may call').argParser(listArgument))
+    .option('--jwt-file <file>', 'the token of callers who bring none: read again for each call')
+    .option('--jwt-audience <name>', 'get that token from the CI system, for this audience')
+    .option('--token-key-file <file>', 'keys that seal masked tokens, shared by replicas (default: $KEYZERO_TOKEN_KEY_PATH)')
+    .option('--health-check', 'offer the tool health_check')
+    .addOption(
+      new Option('--audit <where>', 'where decisions are logged (default: stdout; with --mcp file)').choices([
+        'stdout',
+        'stderr',
+        'file',
+        'none',
+      ]),
+    )
+    .addOption(new Option('--rate <number>', 'most calls a second of one caller, or off').argParser(rateArgument).default(100))
+    .addOption(new Option('--timeout <duration>', 'longest exchange of fetch').argParser(durationArgument).default(30_000, '30s'))
+    .addHelpText(
+      'after',
+      '\nA token (JWT) comes with each call, from --jwt-file, from $KEYZERO_JWT, or from the CI system.\nThe bundle is read again when it changes, or on SIGHUP; one that is wrong changes nothing.\n\nExample:\n  kz server start --bundle bundle.yaml --mcp --jwt-file agent.jwt',
+    )
+    .action(start);
+}
+
+function defineCheck(command: Command): void {
+  withBundleFlags(command)
+    .option('--live', 'also ask: issuers for their keys, backends whether they let kz in')
+    .addOption(new Option('--timeout <duration>', 'longest wait with --live').argParser(durationArgument).default(20_000, '20s'))
+    .option('--json', 'print JSON')
+    .addHelpText('after', '\nReports every problem at once, with file:line:column.\n\nExample:\n  kz server check --bundle bundle.yaml')
+    .action(check);
+}
+
+async function start(flags: StartFlags): Promise<void> {
+  useVoice(flags);
+  const { startServer } = await import('../../server/serve.ts');
+  const signals = new Signals();
+  try {
+    const context = providerContext();
+    const server = await startServer({
+      ...{ context, version: VERSION, bundle: flags.bundle, healthCheck: flags.healthCheck === true },
+      listen: flags.listen ?? (flags.mcp === true ? undefined : '127.0.0.1:8080'),
+      mcp: flags.mcp === true ? { stdin, stdout } : undefined,
+      proxy: flags.proxy,
+      proxyCaFile: flags.proxyCaFile,
+      tls: tlsFiles(flags),
+      allowPlaintext: flags.allowPlaintext === true,
+      allowedHosts: flags.allowHost ?? [],
+      allowedOrigins: flags.allowOrigin ?? [],
+      jwt: { file: flags.jwtFile, audience: flags.jwtAudience },
+      tokenKeyFile: flags.tokenKeyFile,
+      audit: flags.audit,
+      callsPerSecond: flags.rate,
+      fetchTimeoutMs: flags.timeout,
+      tell: tellWithoutWaiting,
+    });
+    for (const line of server.announcements) notice(line);
+    signals.deliverTo((signal) => {
+      if (signal === 'SIGHUP') server.reload();
+      else if (signal !== 'SIGUSR1' && signal !== 'SIGUSR2') server.stop();
+    });
+    await server.ended;
+  } finally {
+    signals.close();
+  }
+}
+
+function tlsFiles({ tlsCert: certFile, tlsKey: keyFile }: StartFlags): { certFile: string; keyFile: string } | undefined {
+  if (certFile === undefined && keyFile === undefined) return undefined;
+  if (certFile === undefined || keyFile === undefined) {
+    throw new KzError('usage', `--tls-${certFile === undefined ? 'key' : 'cert'} needs --tls-${certFile === undefined ? 'cert' : 'key'}`);
+  }
+  return { certFile, keyFile };
+}
+
+function rateArgument(text: string): number | undefined {
+  if (text === 'off') return undefined;
+  if (/^[1-9]\d{0,5}$/.test(text)) return Number(text);
+  throw new KzError('usage', `--rate cannot be ${JSON.stringify(text)}`, { hint: 'a number from 1, or off' });
+}
+
+async function check(flags: CheckFlags): Promise<void> {
+  useVoice(flags);
+  try {
+    const { compileBundle } = await import('../../server/compile.ts');
+    const compiled = await compileBundle(flags.bundle, { context: providerContext() });
+    const live = flags.live === true ? await askAll(compiled, flags.timeout) : [];
+    report(compiled, live, flags);
+    if (live.some(({ problem }) => problem !== undefined)) process.exitCode = 1;
+  } catch (error) {
+    if (flags.json !== true || !(error instanceof KzError)) throw error;
+    const problems = error.code === 'several' ? error.problems : [error];
+    printJson({ schema_version: 1, valid: false, problems: problems.map(problemJson), warnings: [] });
+    process.exitCode = error.exitStatus;
+  }
+}
+
+interface LiveFinding {
+  readonly what: string;
+  /** Undefined: it works. */
+  readonly problem: string | undefined;
+}
+
+/** Issuers for their keys, backends whether they let kz in. */
+async function askAll({ verifier, backends }: Compiled, timeoutMs: number): Promise<readonly LiveFinding[]> {
+  const signals = new Signals();
+  try {
+    return await interruptible(signals, AbortSignal.timeout(timeoutMs), async (signal) => {
+      const [issuers, found] = await Promise.all([verifier.check(signal), backends.check(signal)]);
+      return [
+        ...[...issuers].map(([name, problem]) => ({ what: `issuer ${name}`, problem })),
+        ...found.map(({ name, error }) => ({ what: `backend ${name}`, problem: error?.message })),
+      ];
+    });
+  } finally {
+    signals.close();
+    await backends.close(AbortSignal.timeout(GIVE_BACK_MS));
+  }
+}
+
+const GIVE_BACK_MS = 1500;
+
+function report({ bundle, policies }: Compiled, live: readonly LiveFinding[], flags: CheckFlags): void {
+  const warnings = bundleWarnings(bundle);
+  const { file, version, issuers, resources, backends } = bundle;
+  if (flags.json === true) {
+    const counts = { issuers: issuers.length, policies: policies.length, resources: resources.length, backends: backends.size };
+    const findings = live.map(({ what, problem }) => ({ what, problem: problem ?? null }));
+    const texts = warnings.map(({ text, at }) => `${formatPlace(at)}: ${text}`);
+    printJson({ schema_version: 1, valid: true, file, version, ...counts, live: findings, problems: [], warnings: texts });
+    return;
+  }
+  for (const { text, at } of warnings) warn(`${formatPlace(at)}: ${text}`);
+  printLine(`${file}: ok`);
+  const counts = [counted(issuers.length, 'issuer'), counted(policies.length, 'policy', 'policies'), counted(backends.size, 'backend')];
+  printLine(`${counts.join(', ')}; what no policy allows is denied`);
+  if (resources.length > 0) {
+    const rows = resources.map(({ ref, mode, resolver, hosts, methods }) => [ref, mode, resolver, hosts.join(', '), methods.join(', ')]);
+    print(`\n${table([['RESOURCE', 'MODE', 'BACKEND', 'HOSTS', 'METHODS'], ...rows])}`);
+  }
+  if (live.length > 0) print(`\n${table(live.map(({ what, problem }) => [what, problem ?? 'ok']))}`);
+}
+
+function counted(count: number, one: string, many = `${one}s`): string {
+  return `${String(count)} ${count === 1 ? one : many}`;
+}
+
+function problemJson({ code, message, hint, at }: KzError): unknown {
+  return { code, message, hint: hint ?? null, file: at?.file ?? null, line: at?.line ?? null, column: at?.column ?? null };
+}

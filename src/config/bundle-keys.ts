@@ -1,0 +1,182 @@
+// One mapping of a bundle against the keys it may have. Each key is checked by itself, so that one mistake hides no other; words are for
+// the person who wrote the file.
+import * as z from 'zod/mini';
+import { looksLikeSecretValue } from '../core/credential-shape.ts';
+import { suggest } from '../core/suggest.ts';
+import type { Path } from './bundle-yaml.ts';
+
+export interface BundleProblem {
+  readonly path: Path;
+  readonly message: string;
+  readonly hint?: string | undefined;
+}
+
+export type Report = (problem: BundleProblem) => void;
+
+/** Key → schema. A key whose schema takes `undefined` may be left out. */
+export type Keys = Readonly<Record<string, z.ZodMiniType>>;
+
+/** What is missing here is missing in the file, or wrong; `has` knows which. */
+export type Found<K extends Keys> = { readonly [Key in keyof K]?: z.infer<K[Key]> };
+
+export type Mapping = Readonly<Record<string, unknown>>;
+
+export interface Whereabouts {
+  readonly path: Path;
+  /** In an error: `resource "github/pat"`. */
+  readonly what: string;
+  /** Key → what to add when it is missing. */
+  readonly additions?: Readonly<Record<string, string>>;
+}
+
+/** The keys that are right, after reporting every other one. */
+export function readKeys<K extends Keys>(keys: K, mapping: Mapping, { path, what, additions = {} }: Whereabouts, report: Report): Found<K> {
+  for (const key of Object.keys(mapping)) if (!Object.hasOwn(keys, key)) report(unknownKey(key, Object.keys(keys), { path, what }));
+  const found: [string, unknown][] = [];
+  for (const [key, schema] of Object.entries(keys)) {
+    const result = z.safeParse(schema, mapping[key]);
+    if (result.success) {
+      if (result.data !== undefined) found.push([key, result.data]);
+    } else if (!has(mapping, key)) report({ path, message: `${what} has no ${key}`, hint: additions[key] ?? `add \`${key}: …\`` });
+    else for (const issue of result.error.issues) report(describe(issue, { path: [...path, key], key, value: mapping[key] }));
+  }
+  return Object.fromEntries(found) as Found<K>;
+}
+
+export function has(mapping: Mapping, key: string): boolean {
+  return Object.hasOwn(mapping, key);
+}
+
+export function isMapping(value: unknown): value is Mapping {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+export function unknownKey(key: string, known: readonly string[], { path, what }: Whereabouts): BundleProblem {
+  const near = suggest(key.slice(0, LONGEST_QUOTE), known);
+  return {
+    path: [...path, key],
+    message: `unknown key${quotable(key) ? ` ${JSON.stringify(key)}` : ''} in ${what}`,
+    hint: near === undefined ? `known keys: ${known.join(', ')}` : `did you mean ${JSON.stringify(near)}?`,
+  };
+}
+
+/** `resource "github/pat"`, or `the 3rd of resources` when it has no name that could be repeated. */
+export function nameOf(kind: string, name: unknown, index: number): string {
+  return typeof name === 'string' && quotable(name) ? `${kind} ${JSON.stringify(name)}` : `${kind} number ${String(index + 1)}`;
+}
+
+/** The key and what was written, unless that may be a secret in the wrong place. */
+export function named(key: string, value: unknown): string {
+  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  if (typeof value === 'object' || !quotable(text)) return key;
+  return `${key} ${JSON.stringify(value)}`;
+}
+
+const LONGEST_QUOTE = 60;
+
+export function quotable(text: string): boolean {
+  return text !== '' && text.length <= LONGEST_QUOTE && !looksLikeSecretValue(text);
+}
+
+interface Judged {
+  readonly path: Path;
+  readonly key: string;
+  readonly value: unknown;
+}
+
+function describe(issue: z.core.$ZodIssue, judged: Judged): BundleProblem {
+  const inner = issue.path.map((part) => (typeof part === 'number' ? part : String(part)));
+  const path = [...judged.path, ...inner];
+  const key = inner.findLast((part) => typeof part === 'string') ?? judged.key;
+  const value = valueAt(judged.value, inner);
+  switch (issue.code) {
+    case 'invalid_type':
+      return { path, ...wrongType(key, value, issue.expected) };
+    case 'invalid_union':
+      return {
+        path,
+        message: isEmpty(value) ? `${key} is empty` : `${named(key, value)} ${UNIONS[key] ?? 'does not have the right form'}`,
+      };
+    case 'invalid_value':
+      return { path, ...wrongChoice(key, value, issue.values.map(String)) };
+    case 'too_small':
+    case 'too_big':
+      return { path, message: wrongSize(issue, key, value) };
+    case 'custom':
+      return {
+        path,
+        message: `${issue.params?.isPrivate === true ? key : named(key, value)} ${issue.message}`,
+        hint: hintOf(issue.params),
+      };
+    default:
+      return { path, message: `${named(key, value)} does not have the right form`, hint: FORMS[key] };
+  }
+}
+
+function wrongSize(issue: z.core.$ZodIssueTooSmall | z.core.$ZodIssueTooBig, key: string, value: unknown): string {
+  if (issue.code === 'too_big') return `${key} is too ${typeof value === 'number' ? 'large' : 'long'} (at most ${String(issue.maximum)})`;
+  return isEmpty(value) ? `${key} is empty` : `${named(key, value)} is too small`;
+}
+
+const UNIONS: Readonly<Record<string, string>> = {
+  audience: 'is neither text nor a list of texts',
+  ttl: 'is neither a duration such as 15m nor a number of seconds',
+  version: 'is not "1"',
+};
+
+/** What does have the right form, of the options whose schema says no more. */
+const FORMS: Readonly<Record<string, string>> = {
+  address: 'an address with its scheme: "https://vault.internal:8200"',
+  endpoint: 'an address with its scheme: "https://vpce-1a2b.example.com"',
+  recipients: 'public keys of age: "age1…"',
+};
+
+function wrongType(key: string, value: unknown, expected: string): { message: string; hint?: string | undefined } {
+  const message = isEmpty(value) ? `${key} is empty` : `${key} is ${typeName(value)}, not ${TYPES[expected] ?? expected}`;
+  return { message, hint: typeHint(key, value, expected) };
+}
+
+const TYPES: Readonly<Record<string, string>> = {
+  string: 'text',
+  array: 'a list',
+  object: 'a mapping',
+  record: 'a mapping',
+  boolean: 'true or false',
+  number: 'a number',
+};
+
+function typeName(value: unknown): string {
+  if (Array.isArray(value)) return 'a list';
+  return (TYPES[typeof value] ?? typeof value).replace('true or false', 'true or false, without quotes');
+}
+
+function typeHint(key: string, value: unknown, expected: string): string | undefined {
+  if (expected === 'array' && typeof value === 'string' && quotable(value)) return `write \`${key}: [${JSON.stringify(value)}]\``;
+  if (expected === 'string' && ['number', 'boolean'].includes(typeof value)) return 'put it in quotes';
+  return undefined;
+}
+
+function wrongChoice(key: string, value: unknown, choices: readonly string[]): { message: string; hint: string } {
+  const near = typeof value === 'string' ? suggest(value.slice(0, LONGEST_QUOTE), choices) : undefined;
+  return {
+    message: isEmpty(value) ? `${key} is empty` : `unknown ${named(key, value)}`,
+    hint: near === undefined ? `one of ${choices.join(', ')}` : `did you mean ${JSON.stringify(near)}?`,
+  };
+}
+
+function hintOf(params: unknown): string | undefined {
+  return isMapping(params) && typeof params.hint === 'string' ? params.hint : undefined;
+}
+
+function isEmpty(value: unknown): boolean {
+  return value === null || value === '' || (Array.isArray(value) && value.length === 0);
+}
+
+function valueAt(value: unknown, path: Path): unknown {
+  let found = value;
+  for (const part of path) {
+    if (typeof found !== 'object' || found === null || !Object.hasOwn(found, part)) return undefined;
+    found = (found as Record<string | number, unknown>)[part];
+  }
+  return found;
+}

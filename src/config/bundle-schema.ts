@@ -1,0 +1,176 @@
+// Which keys each part of a bundle may have, and what each value must look like by itself. What holds between keys is checked by the file
+// of that part.
+import * as z from 'zod/mini';
+import { isAddress } from '../core/host-name.ts';
+import { addressKind } from '../core/address.ts';
+import { parseDuration } from '../core/duration.ts';
+import { matchesHost, parseHostPattern } from '../core/host-pattern.ts';
+import { parseLocation } from './bundle-location.ts';
+
+/** Signed with a private key; what is published proves it. */
+export const ASYMMETRIC_ALGORITHMS = [
+  ...['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'],
+] as const;
+/** Signed with what also proves it: only with a key that the bundle names itself. */
+export const HMAC_ALGORITHMS = ['HS256', 'HS384', 'HS512'] as const;
+
+export const ISSUER_TYPES = ['github-actions', 'kubernetes', 'gcp', 'aws', 'custom'] as const;
+export const MAP_FIELDS = ['org', 'service', 'env', 'action', 'branch', 'actor', 'groups'] as const;
+
+type Context = z.core.$RefinementCtx;
+
+const LONGEST_NAME = 128;
+const LONGEST_REF = 512;
+const LONGEST_DESCRIPTION = 1000;
+
+const text = z.string().check(z.minLength(1));
+const optionalText = z.optional(text);
+const name = text.check(z.maxLength(LONGEST_NAME), z.superRefine(withoutControls));
+const texts = z.array(text).check(z.minLength(1));
+const duration = z.string().check(z.superRefine(asDuration));
+const algorithm = z.enum([...ASYMMETRIC_ALGORITHMS, ...HMAC_ALGORITHMS]);
+
+export const BACKEND_NAME = name;
+
+export const VERSION = z.union([z.literal('1'), z.literal(1)]);
+
+export const ISSUER_KEYS = {
+  name,
+  issuer_url: text.check(z.superRefine(webAddress)),
+  type: z.enum(ISSUER_TYPES),
+  audience: z.union([text, texts]),
+  jwks_url: z.optional(text.check(z.superRefine(webAddress))),
+  jwks_file: optionalText,
+  ca: optionalText,
+  token_file: optionalText,
+  static_keys: z.optional(z.array(z.unknown()).check(z.minLength(1))),
+  algorithms: z.optional(z.array(algorithm).check(z.minLength(1))),
+  max_age: z.optional(duration),
+  map: z.optional(z.unknown()),
+};
+
+export const STATIC_KEY_KEYS = {
+  kid: optionalText,
+  alg: algorithm,
+  pem: optionalText,
+  pem_file: optionalText,
+  secret_env: z.optional(text.check(z.superRefine(variableName))),
+};
+
+const claimPath = z.union([text.check(z.superRefine(dottedPath)), texts]);
+
+export const MAP_KEYS = {
+  org: z.optional(claimPath),
+  service: z.optional(claimPath),
+  env: z.optional(claimPath),
+  action: z.optional(claimPath),
+  branch: z.optional(claimPath),
+  actor: z.optional(claimPath),
+  groups: z.optional(claimPath),
+} satisfies Record<(typeof MAP_FIELDS)[number], z.ZodMiniType>;
+
+export const POLICY_KEYS = { name, rule: text, effect: z.enum(['allow', 'deny']) };
+
+export const RESOURCE_KEYS = {
+  ref: text.check(z.maxLength(LONGEST_REF)),
+  resolver: text,
+  from: z.optional(text),
+  field: optionalText,
+  mode: z.optional(z.enum(['masked', 'direct', 'short_lived'])),
+  ttl: z.optional(z.union([duration, z.int().check(z.gte(1), z.lte(1_000_000))])),
+  credential_location: z.optional(text.check(z.superRefine(location))),
+  hosts: z.optional(z.array(z.string().check(z.superRefine(host))).check(z.minLength(1))),
+  methods: z.optional(z.array(z.string().check(z.superRefine(method))).check(z.minLength(1))),
+  paths: z.optional(z.array(z.string().check(z.superRefine(path))).check(z.minLength(1))),
+  check: z.optional(z.string().check(z.superRefine(request))),
+  description: z.optional(text.check(z.maxLength(LONGEST_DESCRIPTION))),
+};
+
+/** The address, for `GET https://…`. Undefined for what is none. */
+export function parseCheck(written: string): { readonly method: string; readonly url: string } | undefined {
+  const [, verb, url] = /^(GET|HEAD|POST) (https:\/\/[^\s#\\]+)$/.exec(written) ?? [];
+  if (verb === undefined || url === undefined || !URL.canParse(url)) return undefined;
+  const { username, password } = new URL(url);
+  return username === '' && password === '' ? { method: verb, url } : undefined;
+}
+
+export function covers(pattern: string, url: string): boolean {
+  const parsed = parseHostPattern(pattern);
+  const { hostname, port } = new URL(url);
+  return !('problem' in parsed) && matchesHost(parsed, hostname.replace(/\.$/, ''), port === '' ? 443 : Number(port));
+}
+
+function withoutControls(value: string, context: Context): void {
+  if (/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(value)) fail(context, 'holds a character that cannot be seen');
+}
+
+function asDuration(value: string, context: Context): void {
+  const ms = parseDuration(value);
+  if (ms === undefined || ms === 0) fail(context, 'is not a duration such as 30s, 15m or 2h');
+}
+
+/** Keys and tokens travel there: plain http is for this machine alone. */
+function webAddress(value: string, context: Context): void {
+  if (!/^https?:\/\/[^\s\\]+$/i.test(value) || !URL.canParse(value)) {
+    fail(context, 'is not an address such as https://issuer.example.com');
+    return;
+  }
+  const { protocol, hostname, username, password, hash } = new URL(value);
+  if (username !== '' || password !== '') fail(context, 'names a user: credentials do not belong here', { isPrivate: true });
+  else if (hash !== '') fail(context, 'has a # fragment');
+  else if (protocol !== 'https:' && !isLoopback(hostname)) fail(context, 'is not https');
+}
+
+function isLoopback(hostname: string): boolean {
+  if (!isAddress(hostname)) return /^(?:.+\.)?localhost\.?$/.test(hostname);
+  return addressKind(hostname.replace(/[[\]]/g, '')) === 'loopback';
+}
+
+function variableName(value: string, context: Context): void {
+  if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(value))
+    fail(context, 'is not the name of a variable', { isPrivate: true, hint: 'the variable holds the key; the bundle only names it' });
+}
+
+function dottedPath(value: string, context: Context): void {
+  const keys = value.replace(/^claims\./, '').split('.');
+  if (keys.includes('') || value === 'claims') fail(context, 'is not a path such as claims.org.id, or a list of keys');
+}
+
+function location(value: string, context: Context): void {
+  const parsed = parseLocation(value);
+  if ('problem' in parsed) fail(context, parsed.problem, { isPrivate: !/^(?!basic)[\w-]*(?::[\w-]*(?::.{0,16})?)?$/.test(value) });
+}
+
+function host(value: string, context: Context): void {
+  const pattern = parseHostPattern(value);
+  if ('problem' in pattern) fail(context, pattern.problem, { isPrivate: value.includes('@') });
+  else if (pattern.wildcard && pattern.labels.length === 0)
+    fail(context, 'would let the value go anywhere', { hint: 'name the hosts: api.example.com' });
+}
+
+function method(value: string, context: Context): void {
+  const upper = value.toUpperCase();
+  if (/^[A-Z]+$/.test(upper) && upper !== value) fail(context, 'is not in capitals', { hint: `write ${upper}` });
+  else if (!/^[A-Z][A-Z-]{0,31}$/.test(value)) fail(context, 'is not a method such as GET');
+  else if (value === 'CONNECT' || value === 'TRACE') fail(context, 'cannot carry a credential');
+}
+
+/** The rest is seen when the patterns are compiled. */
+function path(value: string, context: Context): void {
+  if (!value.startsWith('/')) fail(context, 'does not start with a slash');
+}
+
+function request(value: string, context: Context): void {
+  if (parseCheck(value) === undefined)
+    fail(context, 'is not a method and an https address such as GET https://api.example.com/user', { isPrivate: true });
+}
+
+interface Facts {
+  readonly hint?: string;
+  /** What was written may hold a credential. */
+  readonly isPrivate?: boolean;
+}
+
+function fail(context: Context, message: string, facts: Facts = {}): void {
+  context.addIssue({ code: 'custom', message, params: { ...facts } });
+}

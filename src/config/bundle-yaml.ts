@@ -1,0 +1,223 @@
+// YAML text → plain data that knows where each part of it is written. A strict subset of YAML 1.2: one document, keys that are text and
+// stand once, no directives, anchors, aliases, tags or merge keys. So no text is larger in memory than its own size allows.
+import type { Document, LineCounter, Node, Pair, Scalar, YAMLMap } from 'yaml';
+import { looksLikeSecretValue } from '../core/credential-shape.ts';
+
+export type Path = readonly (string | number)[];
+
+/** From 1; columns in UTF-16 units. */
+export interface Position {
+  readonly line: number;
+  readonly column: number;
+}
+
+export interface YamlProblem {
+  readonly message: string;
+  readonly hint?: string | undefined;
+  readonly at: Position;
+}
+
+export interface YamlText {
+  /** Mappings are objects without a prototype. */
+  readonly content: unknown;
+  /** Of the key or the list's element at a path, or of its nearest ancestor that is written. */
+  place(path: Path): Position;
+  /** Of the first character of the text that is the value at a path: within its quotes, or below its `|`. */
+  textPlace(path: Path): Position;
+}
+
+/** Escapes count too: each may be a mistake. Parsing takes some 5 µs for one, and a resource has 30 to 60. */
+const MOST_TOKENS = 100_000;
+
+/** Outside of brackets a level has an indicator or a column of indentation in front of it. */
+const MOST_LEVELS = 64;
+
+/** Never throws for what the text holds. */
+export async function readYaml(text: string): Promise<YamlText | { readonly problems: readonly YamlProblem[] }> {
+  const yaml = await import('yaml');
+  const excess = excessOf(new yaml.Lexer().lex(text));
+  if (excess !== undefined) return { problems: [{ message: excess, at: { line: 1, column: 1 } }] };
+  const reading = new Reading(yaml, text);
+  const content = reading.read();
+  if (reading.problems.length > 0) return { problems: reading.problems };
+  return {
+    content,
+    place: (path) => reading.positionOf(reading.written(content, path)?.start ?? 0),
+    textPlace: (path) => reading.positionOf(reading.textStart(reading.written(content, path)) ?? 0),
+  };
+}
+
+/** Asked before the parser, which recurses: deep enough, it takes the whole process down. */
+function excessOf(tokens: Iterable<string>): string | undefined {
+  let [count, brackets, column] = [0, 0, 0];
+  for (const token of tokens) {
+    count += token.startsWith('"') ? token.split('\\').length : 1;
+    if (count > MOST_TOKENS) return 'the file holds too much: split the bundle';
+    if (/^\r?\n$/.test(token)) column = 0;
+    else if (/^[[{]$/.test(token)) brackets++;
+    else if (/^[\]}]$/.test(token)) brackets--;
+    else if (brackets <= 0 && /^(?: +|[-?:])$/.test(token)) column += token.length;
+    if (brackets > MOST_LEVELS || (column > 2 * MOST_LEVELS && /^[-?:]$/.test(token))) return 'the file is nested too deeply';
+  }
+  return undefined;
+}
+
+type Yaml = typeof import('yaml');
+
+interface Written {
+  /** Of the key, or of the element in a list. */
+  readonly start: number;
+  readonly node: unknown;
+}
+
+class Reading {
+  readonly problems: YamlProblem[] = [];
+  readonly #yaml: Yaml;
+  readonly #text: string;
+  readonly #lines: LineCounter;
+  readonly #written = new Map<object, Map<string | number, Written>>();
+
+  constructor(yaml: Yaml, text: string) {
+    this.#yaml = yaml;
+    this.#text = text;
+    this.#lines = new yaml.LineCounter();
+  }
+
+  read(): unknown {
+    const [document, second] = this.#documents();
+    if (second !== undefined) this.#report(second.range[0], 'a bundle is one document: nothing may follow `---` or `...`');
+    const lines = new Set<number>();
+    for (const { code, pos } of document?.errors ?? []) {
+      const { line } = this.positionOf(pos[0]);
+      if (!lines.has(line)) this.#report(pos[0], ...(SYNTAX[code] ?? ['not valid YAML']));
+      lines.add(line);
+    }
+    return this.problems.length > 0 ? undefined : this.#content(document?.contents);
+  }
+
+  positionOf(offset: number): Position {
+    const { line, col } = this.#lines.linePos(offset);
+    return line === 0 ? { line: 1, column: offset + 1 } : { line, column: col };
+  }
+
+  written(content: unknown, path: Path): Written | undefined {
+    let found: Written | undefined;
+    let value = content;
+    for (const part of path) {
+      const next = typeof value === 'object' && value !== null ? this.#written.get(value)?.get(part) : undefined;
+      if (next === undefined) break;
+      found = next;
+      value = (value as Record<string | number, unknown>)[part];
+    }
+    return found;
+  }
+
+  textStart(written: Written | undefined): number | undefined {
+    if (!this.#yaml.isScalar(written?.node)) return written?.start;
+    const { range, type } = written.node;
+    const [start] = range ?? [written.start];
+    if (type === 'QUOTE_DOUBLE' || type === 'QUOTE_SINGLE') return start + 1;
+    if (type !== 'BLOCK_LITERAL' && type !== 'BLOCK_FOLDED') return start;
+    const firstLine = this.#text.indexOf('\n', start) + 1;
+    const indentation = /^(?:[ \t]*\r?\n)*( *)/.exec(this.#text.slice(firstLine))?.[1] ?? '';
+    return firstLine + indentation.length;
+  }
+
+  /** A text can hold a million mistakes, and what takes time is where in our code each of them was noticed. */
+  #documents(): Document.Parsed[] {
+    const limit = Error.stackTraceLimit;
+    Error.stackTraceLimit = 0;
+    try {
+      const tokens = [...new this.#yaml.Parser(this.#lines.addNewLine).parse(this.#text)];
+      const directive = tokens.find(({ type }) => type === 'directive');
+      if (directive !== undefined) {
+        this.#report(directive.offset, 'a bundle has no % directives');
+        return [];
+      }
+      // Our own look at the keys takes linear time; the library's, the square.
+      const composer = new this.#yaml.Composer({ schema: 'core', uniqueKeys: false, stringKeys: true, logLevel: 'silent' });
+      return [...composer.compose(tokens, true, this.#text.length)];
+    } finally {
+      Error.stackTraceLimit = limit;
+    }
+  }
+
+  #content(node: Node | null | undefined): unknown {
+    const { isAlias, isMap, isScalar, isSeq } = this.#yaml;
+    if (node === null || node === undefined) return null;
+    if (!this.#isPlain(node)) return null;
+    if (isScalar(node)) return node.value;
+    if (isMap(node)) return this.#mapping(node);
+    if (!isSeq(node) || isAlias(node)) return null;
+    const places = new Map<number, Written>();
+    const list = node.items.map((item, index) => {
+      const element = item as Node | null;
+      places.set(index, { start: startOf(element) ?? startOf(node) ?? 0, node: element });
+      return this.#content(element);
+    });
+    this.#written.set(list, places);
+    return list;
+  }
+
+  #mapping(node: YAMLMap): object {
+    const entries = Object.create(null) as Record<string, unknown>;
+    const places = new Map<string, Written>();
+    for (const pair of node.items as Pair<Scalar<string>, Node | null>[]) {
+      const key = pair.key.value;
+      const start = startOf(pair.key) ?? startOf(node) ?? 0;
+      this.#isPlain(pair.key);
+      const first = places.get(key);
+      if (first !== undefined)
+        this.#report(start, `${quoted(key)} is here twice (first in line ${String(this.positionOf(first.start).line)})`);
+      else if (key === '<<') this.#report(start, 'a bundle has no merge keys (<<)', 'write the keys out');
+      else if (key === '__proto__') this.#report(start, '__proto__ cannot be a key');
+      else {
+        places.set(key, { start, node: pair.value });
+        entries[key] = this.#content(pair.value);
+      }
+    }
+    this.#written.set(entries, places);
+    return entries;
+  }
+
+  #isPlain(node: Node): boolean {
+    const start = startOf(node) ?? 0;
+    if (this.#yaml.isAlias(node)) {
+      this.#report(start, 'a bundle has no aliases (*)', 'a value that starts with * needs quotes: "*.example.com"');
+      return false;
+    }
+    if (node.tag !== undefined) this.#report(start, 'a bundle has no tags (!)', 'a value that starts with ! needs quotes: "!(…)"');
+    else if ('anchor' in node) {
+      this.#report(start, 'a bundle has no anchors (&)', 'a value that starts with & needs quotes');
+    } else return true;
+    return false;
+  }
+
+  #report(offset: number, message: string, hint?: string): void {
+    this.problems.push({ message, hint, at: this.positionOf(offset) });
+  }
+}
+
+function startOf(node: Node | null): number | undefined {
+  return node?.range?.[0];
+}
+
+function quoted(key: string): string {
+  return key.length > 60 || looksLikeSecretValue(key) ? 'a key' : JSON.stringify(key);
+}
+
+/** In our words: the library's quote the file, and what is in the wrong place may be a secret. */
+const SYNTAX: Readonly<Record<string, readonly [message: string, hint?: string]>> = {
+  BAD_ALIAS: ['a bundle has no aliases (*)', 'a value that starts with * needs quotes: "*.example.com"'],
+  BAD_DQ_ESCAPE: ['not valid YAML: an unknown escape in double quotes', 'in single quotes a backslash is a backslash'],
+  BAD_INDENT: ['not valid YAML: wrong indentation'],
+  BAD_SCALAR_START: ['not valid YAML: a value cannot start with this character', 'put the value in quotes'],
+  BLOCK_AS_IMPLICIT_KEY: ['not valid YAML: a second colon in one line', 'a value with `: ` in it needs quotes'],
+  BLOCK_IN_FLOW: ['not valid YAML: a bracket is not closed'],
+  KEY_OVER_1024_CHARS: ['not valid YAML: a key is longer than 1024 characters'],
+  MISSING_CHAR: ['not valid YAML: a quote, a bracket, a comma, a colon or a space is missing'],
+  MULTILINE_IMPLICIT_KEY: ['not valid YAML: a key without a colon, or one over several lines'],
+  NON_STRING_KEY: ['not valid YAML here: a key is text', 'a key that starts with { or [ needs quotes'],
+  TAB_AS_INDENT: ['not valid YAML: a tab where only spaces may indent'],
+  UNEXPECTED_TOKEN: ['not valid YAML: this does not belong here'],
+};

@@ -1,0 +1,224 @@
+// What a rule may be made of. The engine knows more functions than rules need, and some of them take forever for a value that a caller chose:
+// only what is listed here is let through.
+import { suggest } from '../core/suggest.ts';
+import type { ASTNode } from './cel-sdk.ts';
+
+export const TEXT_VARIABLES = ['issuer', 'org', 'service', 'env', 'action', 'branch', 'actor', 'ref'] as const;
+export const VARIABLES: readonly string[] = [...TEXT_VARIABLES, 'groups', 'claims', 'context', 'request'];
+const REQUEST_FIELDS = ['tool', 'method', 'host', 'path'];
+
+const MACROS = new Set(['all', 'exists', 'exists_one', 'map', 'filter']);
+const METHODS = [
+  ...['matches', 'startsWith', 'endsWith', 'contains', 'size', 'lowerAscii', 'upperAscii', 'trim', 'indexOf', 'lastIndexOf', 'substring'],
+  ...['split', 'join', 'getFullYear', 'getMonth', 'getDate', 'getDayOfMonth', 'getDayOfWeek', 'getDayOfYear', 'getHours', 'getMinutes'],
+  ...['getSeconds', 'getMilliseconds', ...MACROS],
+];
+const FUNCTIONS = ['has', 'matches', 'size', 'string', 'int', 'uint', 'double', 'bool', 'bytes', 'dyn', 'type', 'timestamp', 'duration'];
+/** What takes the same time whatever it is given. */
+const CONSTANT = new Set(['has', 'dyn', 'type', 'bool', 'int', 'uint', 'startsWith', 'endsWith', 'substring', 'timestamp', 'duration']);
+
+/** A call of `matches`. */
+export interface MatchCall {
+  /** Its first element is the name of the function. */
+  readonly node: ASTNode & { readonly op: 'call' | 'rcall' };
+  /** Of `ref`, so that the pattern is a glob. */
+  readonly isGlob: boolean;
+  /** Undefined: it is made when the rule is evaluated. */
+  readonly literal: string | undefined;
+  /** Numbers of stars that the rule itself may put into it. */
+  readonly stars: ReadonlySet<number>;
+}
+
+/** What the time that a rule takes depends on. */
+export interface Usage {
+  readonly matches: readonly MatchCall[];
+  /** Calls of functions whose names have to change. */
+  readonly cases: readonly (ASTNode & { readonly op: 'rcall' })[];
+  /** How deep its macros are nested. */
+  readonly loops: number;
+  /** Inside how many macros it does what takes longer for longer texts or lists; -1: nowhere. */
+  readonly scans: number;
+  /** Can it make lists that are longer than what it was given? */
+  readonly grows: boolean;
+}
+
+export class SyntaxProblem extends Error {
+  readonly node: ASTNode;
+  readonly hint: string | undefined;
+
+  constructor(message: string, node: ASTNode, hint?: string) {
+    super(message);
+    this.node = node;
+    this.hint = hint;
+  }
+}
+
+interface Notes {
+  matches: MatchCall[];
+  cases: (ASTNode & { readonly op: 'rcall' })[];
+  loops: number;
+  scans: number;
+  grows: boolean;
+}
+
+/** Where in the rule: inside how many macros, and what their variables can hold. */
+interface Scope {
+  readonly loops: number;
+  readonly stars: ReadonlyMap<string, ReadonlySet<number>>;
+}
+
+/** Throws `SyntaxProblem` for the first thing that no rule may have. */
+export function inspect(ast: ASTNode): Usage {
+  const notes: Notes = { matches: [], cases: [], loops: 0, scans: -1, grows: false };
+  visit(ast, { loops: 0, stars: new Map() }, notes);
+  return notes;
+}
+
+function visit(node: ASTNode, scope: Scope, notes: Notes): void {
+  switch (node.op) {
+    case 'call':
+      visitCall(node, scope, notes);
+      break;
+    case 'rcall':
+      visitMethod(node, scope, notes);
+      return;
+    case '.':
+      checkField(node);
+      break;
+    case '+':
+      notes.grows ||= scope.loops > 0 && !node.args.some(isText);
+      break;
+    case 'in':
+    case '==':
+    case '!=':
+      if (!node.args.some((each) => each.op === 'value')) noteScan(scope, notes);
+      break;
+    default:
+  }
+  for (const child of childrenOf(node)) visit(child, scope, notes);
+}
+
+type Call = ASTNode & { readonly op: 'call' };
+type Method = ASTNode & { readonly op: 'rcall' };
+
+function visitCall(node: Call, scope: Scope, notes: Notes): void {
+  const [name, args] = node.args;
+  if (!FUNCTIONS.includes(name)) throw unknownFunction(name, node);
+  if (name === 'duration' && !args.every(isText)) {
+    throw new SyntaxProblem('duration() takes only a text that is written in the rule', node);
+  }
+  const [text, pattern] = args;
+  if (name === 'matches' && text !== undefined && pattern !== undefined) notes.matches.push(matchCall(node, text, pattern, scope));
+  if (!CONSTANT.has(name)) noteScan(scope, notes);
+}
+
+function visitMethod(node: Method, scope: Scope, notes: Notes): void {
+  const [name, receiver, args] = node.args;
+  if (!METHODS.includes(name)) throw unknownFunction(name, node);
+  if (name === 'lowerAscii' || name === 'upperAscii') notes.cases.push(node);
+  visit(receiver, scope, notes);
+  if (MACROS.has(name)) {
+    const inner = scopeOf(node, scope, notes);
+    for (const each of args) visit(each, inner, notes);
+    return;
+  }
+  notes.grows ||= name === 'split';
+  noteMatch(node, scope, notes);
+  for (const each of args) visit(each, scope, notes);
+}
+
+function noteMatch(node: Method, scope: Scope, notes: Notes): void {
+  const [name, receiver, [pattern]] = node.args;
+  const call = name === 'matches' && pattern !== undefined ? matchCall(node, receiver, pattern, scope) : undefined;
+  if (call !== undefined) notes.matches.push(call);
+  // A ref is short.
+  if (!CONSTANT.has(name) && call?.isGlob !== true) noteScan(scope, notes);
+}
+
+function noteScan({ loops }: Scope, notes: Notes): void {
+  notes.scans = Math.max(notes.scans, loops);
+}
+
+function scopeOf(node: Method, { loops, stars }: Scope, notes: Notes): Scope {
+  const [name, receiver, [variable]] = node.args;
+  if (variable?.op !== 'id') throw new SyntaxProblem(`${name}() takes the name of a variable first`, variable ?? node);
+  if (VARIABLES.includes(variable.args)) {
+    const message = `${name}() would hide the variable ${JSON.stringify(variable.args)}`;
+    throw new SyntaxProblem(message, variable, `call it ${JSON.stringify(variable.args.slice(0, 1))}`);
+  }
+  notes.loops = Math.max(notes.loops, loops + 1);
+  notes.grows ||= name === 'map';
+  const elements = receiver.op === 'list' ? receiver.args : [];
+  const inside = elements.length === 0 ? new Set([0]) : union(elements.map((each) => starsIn(each, stars)));
+  return { loops: loops + 1, stars: new Map([...stars, [variable.args, inside]]) };
+}
+
+function matchCall(node: Call | Method, text: ASTNode, pattern: ASTNode, { stars }: Scope): MatchCall {
+  const literal = isText(pattern) ? pattern.args : undefined;
+  return { node, isGlob: text.op === 'id' && text.args === 'ref', literal, stars: starsIn(pattern, stars) };
+}
+
+function checkField(node: ASTNode & { readonly op: '.' }): void {
+  const [of, field] = node.args;
+  if (of.op !== 'id' || of.args !== 'request' || REQUEST_FIELDS.includes(field)) return;
+  const near = suggest(field, REQUEST_FIELDS);
+  const hint = near === undefined ? `request has ${REQUEST_FIELDS.join(', ')}` : `did you mean request.${near}?`;
+  throw new SyntaxProblem(`request has no field ${JSON.stringify(field)}`, node, hint);
+}
+
+function unknownFunction(name: string, node: ASTNode): SyntaxProblem {
+  const near = suggest(name, [...METHODS, ...FUNCTIONS]);
+  return new SyntaxProblem(
+    `rules have no function ${JSON.stringify(name)}`,
+    node,
+    near === undefined ? undefined : `did you mean ${near}?`,
+  );
+}
+
+/** How many stars an expression can have that nobody but the author of the rule has put there. */
+function starsIn(node: ASTNode, bound: ReadonlyMap<string, ReadonlySet<number>>): ReadonlySet<number> {
+  switch (node.op) {
+    case 'value':
+      return new Set([typeof node.args === 'string' ? node.args.split('*').length - 1 : 0]);
+    case 'id':
+      return bound.get(node.args) ?? new Set([0]);
+    case '+': {
+      const [left, right] = node.args.map((each) => [...starsIn(each, bound)]);
+      return new Set((left ?? []).flatMap((a) => (right ?? []).map((b) => a + b)));
+    }
+    case '?:':
+      return union(node.args.slice(1).map((each) => starsIn(each, bound)));
+    default:
+      return new Set([0]);
+  }
+}
+
+function union(sets: readonly ReadonlySet<number>[]): ReadonlySet<number> {
+  return new Set(sets.flatMap((set) => [...set]));
+}
+
+function isText(node: ASTNode): node is ASTNode & { readonly op: 'value'; readonly args: string } {
+  return node.op === 'value' && typeof node.args === 'string';
+}
+
+function childrenOf(node: ASTNode): readonly ASTNode[] {
+  switch (node.op) {
+    case 'value':
+    case 'id':
+      return [];
+    case '.':
+    case '.?':
+      return [node.args[0]];
+    case '!_':
+    case '-_':
+      return [node.args];
+    case 'call':
+      return node.args[1];
+    case 'rcall':
+      return [node.args[1], ...node.args[2]];
+    case 'map':
+      return node.args.flat();
+    default:
+      return node.args;
+  }
+}

@@ -1,0 +1,73 @@
+// Which policy decides. Top-down: the first rule that is true. A rule that fails does not say what its author meant, so one that allows is passed
+// over and one that denies denies. What no rule is true of is denied.
+import type { CelRule } from './cel.ts';
+import type { Identity } from './identity.ts';
+import { RuleFault } from './rule-fault.ts';
+
+export const TOOLS = ['resolve', 'fetch', 'proxy', 'list'] as const;
+export type Tool = (typeof TOOLS)[number];
+
+/** All that a rule can see. Must not change once it was asked about. */
+export interface PolicyInput {
+  /** Name of the issuer in the bundle. */
+  readonly issuer: string;
+  readonly identity: Identity;
+  readonly claims: Readonly<Record<string, unknown>>;
+  readonly ref: string;
+  /** Of the caller: nothing in it is proven. */
+  readonly context: Readonly<Record<string, unknown>>;
+  readonly request: PolicyRequest;
+}
+
+/** Empty where there is no URL. */
+export interface PolicyRequest {
+  readonly tool: Tool;
+  readonly method: string;
+  readonly host: string;
+  readonly path: string;
+}
+
+export interface CompiledPolicy {
+  readonly name: string;
+  readonly effect: 'allow' | 'deny';
+  readonly rule: CelRule;
+}
+
+export interface Verdict {
+  readonly allow: boolean;
+  /** Name of the policy that decided, or `default-deny`. */
+  readonly policy: string;
+  readonly why: 'rule' | 'rule-error' | 'no-match';
+  /** Every policy up to the one that decided. */
+  readonly steps: readonly Step[];
+}
+
+export interface Step {
+  readonly policy: string;
+  readonly effect: 'allow' | 'deny';
+  readonly result: 'true' | 'false' | 'error';
+  /** Of an error: what the engine says, which quotes no claim's value. */
+  readonly error?: string;
+}
+
+export const DEFAULT_DENY = 'default-deny';
+
+export function permit(input: PolicyInput, policies: readonly CompiledPolicy[]): Verdict {
+  const steps: Step[] = [];
+  for (const policy of policies) {
+    const { name, effect } = policy;
+    const step = take(policy, input);
+    steps.push(step);
+    if (step.result === 'true') return { allow: effect === 'allow', policy: name, why: 'rule', steps };
+    if (step.result === 'error' && effect === 'deny') return { allow: false, policy: name, why: 'rule-error', steps };
+  }
+  return { allow: false, policy: DEFAULT_DENY, why: 'no-match', steps };
+}
+
+function take({ name: policy, effect, rule }: CompiledPolicy, input: PolicyInput): Step {
+  try {
+    return { policy, effect, result: rule.evaluate(input) ? 'true' : 'false' };
+  } catch (error) {
+    return { policy, effect, result: 'error', error: error instanceof RuleFault ? error.message : 'the rule cannot be evaluated' };
+  }
+}

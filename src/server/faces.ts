@@ -1,0 +1,49 @@
+// How the use cases look from outside: the words of HTTP's JSON and of MCP's tools for the same answers.
+import type { FetchAsk, ResolveAsk, ResolveResult } from './http-ask.ts';
+import type { HttpOptions } from './http.ts';
+import type { HealthCheck } from './mcp-health.ts';
+import type { McpUseCases } from './mcp.ts';
+import type { Service } from './service.ts';
+import type { FetchCall, Resolved, UseCases } from './use-cases.ts';
+
+export interface FaceParts {
+  readonly service: Service;
+  readonly useCases: UseCases;
+  /** Where the proxy listens, if there is one. */
+  readonly proxyUrl: () => string | undefined;
+}
+
+export function httpUseCases({ useCases, proxyUrl }: FaceParts): Pick<HttpOptions, 'resolve' | 'fetch'> {
+  return {
+    resolve: async (caller, ask: ResolveAsk, signal) => written(await useCases.resolve(caller, ask, { face: 'http', signal }), proxyUrl()),
+    fetch: (caller, ask, signal) => useCases.fetch(caller, fetchCall(ask), { face: 'http', signal }),
+  };
+}
+
+function written({ policy, mode, text, expiresAt }: Resolved, proxy: string | undefined): ResolveResult {
+  if (mode === 'direct') return { allowed: true, policy, mode, value: text };
+  const ends = expiresAt === undefined ? {} : { ttl: secondsUntil(expiresAt), expires_at: new Date(expiresAt).toISOString() };
+  return { allowed: true, policy, mode, token: text, ...ends, ...(proxy === undefined ? {} : { proxy }) };
+}
+
+export function mcpUseCases({ service, useCases, proxyUrl }: FaceParts, health: HealthCheck | undefined): McpUseCases {
+  return {
+    verify: (jwt, signal) => service.verify(jwt, 'mcp', signal),
+    resolve: async (caller, input, signal) => {
+      const { text, mode, expiresAt = 0, policy, hosts, methods } = await useCases.resolve(caller, input, { face: 'mcp', signal });
+      return { ref: input.ref, mode, token: text, ttlMs: expiresAt - Date.now(), expiresAt, policy, hosts, methods, proxy: proxyUrl() };
+    },
+    fetch: (caller, { ref, ...input }, progress, signal) =>
+      useCases.fetch(caller, fetchCall({ ...input, resource: ref }), { face: 'mcp', signal, progress }),
+    list: (caller) => service.list(caller, 'mcp'),
+    ...(health === undefined ? {} : { health }),
+  };
+}
+
+function fetchCall({ resource, resolver, context, url, method, headers, body, bodyEncoding }: FetchAsk): FetchCall {
+  return { resource, resolver, context, url, method, headers, bodyEncoding, ...(body === undefined ? {} : { body }) };
+}
+
+function secondsUntil(time: number): number {
+  return Math.max(0, Math.floor((time - Date.now()) / 1000));
+}

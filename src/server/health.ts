@@ -1,0 +1,61 @@
+// Do the credentials still work? Asks every backend whether it lets kz in, and sends each resource's `check` with its value, as `fetch` would.
+// Says so by name; what a server answered besides its status is nobody's business here.
+import type { ResourceEntry } from '../config/bundle.ts';
+import { KzError } from '../core/errors.ts';
+import type { Upstream } from '../proxy/upstream.ts';
+import { ServerFailure } from './failure.ts';
+import { checkFetch, readFetch, sendFetch } from './fetch.ts';
+import type { HealthReport } from './mcp-health.ts';
+import type { Resource } from './resources.ts';
+import type { Served } from './service.ts';
+
+export interface HealthContext {
+  readonly served: Served;
+  readonly upstream: Upstream;
+  /** `performance.now()` at the server's start. */
+  readonly startedAt: number;
+  /** What backends say is for the operator. */
+  readonly tell: (text: string) => void;
+}
+
+const CHECK_TIMEOUT_MS = 10_000;
+
+export async function checkHealth(context: HealthContext, signal: AbortSignal): Promise<HealthReport> {
+  const { served, startedAt } = context;
+  const checked = served.resources.all.filter(({ entry }) => entry.check !== undefined);
+  const [backends, resources] = await Promise.all([
+    backendsOf(context, signal),
+    Promise.all(checked.map((resource) => checkResource(resource, context, signal))),
+  ]);
+  return { bundleVersion: served.version, uptimeMs: Math.round(performance.now() - startedAt), backends, resources };
+}
+
+async function backendsOf({ served, tell }: HealthContext, signal: AbortSignal): Promise<HealthReport['backends']> {
+  const found = await served.backends.check(signal);
+  return found.map(({ name, error }) => {
+    if (error === undefined) return { name, ok: true };
+    tell(`backend ${name}: ${error.message}`);
+    return { name, ok: false, detail: error.code };
+  });
+}
+
+async function checkResource(resource: Resource, { served, upstream, tell }: HealthContext, signal: AbortSignal): Promise<Checked> {
+  const { entry } = resource;
+  const { ref } = entry;
+  try {
+    const request = readFetch(entry.check ?? NO_CHECK);
+    checkFetch(request, resource);
+    const secret = await served.backends.get({ resource, captures: [] }, ref, signal);
+    const options = { upstream, signal, timeoutMs: CHECK_TIMEOUT_MS };
+    const { status } = await sendFetch(request, { entry, ref, secret }, options);
+    return status < 400 ? { ref, ok: true } : { ref, ok: false, detail: `the check got status ${String(status)}` };
+  } catch (error) {
+    if (error instanceof KzError) tell(`resource ${ref}: ${error.message}`);
+    const code = error instanceof KzError || error instanceof ServerFailure ? error.code : 'internal';
+    return { ref, ok: false, detail: code };
+  }
+}
+
+type Checked = HealthReport['resources'][number];
+
+const NO_CHECK: NonNullable<ResourceEntry['check']> = { method: 'GET', url: '' };

@@ -1,0 +1,96 @@
+// How much the server takes on: a token bucket for each caller, and a cap on what is in flight. Both refuse at once; nothing is queued here.
+import { ServerFailure } from './failure.ts';
+import type { Caller } from './verify.ts';
+
+export interface LimitOptions {
+  /** Questions a second for each caller. 0: no limit. */
+  readonly rate: number;
+  /** How many of them may come at once. */
+  readonly burst: number;
+  /** Requests at the same time, of all callers. */
+  readonly inFlight: number;
+  /** In milliseconds, and never backwards. */
+  readonly clock?: () => number;
+}
+
+export const DEFAULT_LIMITS: LimitOptions = { rate: 100, burst: 200, inFlight: 1024 };
+
+/** Callers that are remembered. Beyond it the one that was quiet longest starts anew, which gives it at most one more burst. */
+const MOST_CALLERS = 10_000;
+
+interface Bucket {
+  readonly tokens: number;
+  readonly at: number;
+}
+
+export class Limits {
+  readonly #rate: number;
+  readonly #burst: number;
+  readonly #most: number;
+  readonly #clock: () => number;
+  /** The one that was quiet longest comes first. */
+  readonly #buckets = new Map<string, Bucket>();
+  #inFlight = 0;
+
+  constructor({ rate, burst, inFlight, clock = () => performance.now() }: LimitOptions = DEFAULT_LIMITS) {
+    this.#rate = rate;
+    this.#burst = Math.max(1, burst);
+    this.#most = inFlight;
+    this.#clock = clock;
+  }
+
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  /** Callers that are remembered. */
+  get callers(): number {
+    return this.#buckets.size;
+  }
+
+  /** Gives what ends it; calling that twice does no harm. Throws `overloaded`. */
+  enter(): () => void {
+    if (this.#inFlight >= this.#most) {
+      throw new ServerFailure('overloaded', 'too many requests are in flight', { retryAfterMs: 1000 });
+    }
+    this.#inFlight += 1;
+    let isOver = false;
+    return () => {
+      if (isOver) return;
+      isOver = true;
+      this.#inFlight -= 1;
+    };
+  }
+
+  /**
+   * Asked before there is an answer. Who has a token left may ask for several things at once and goes into debt: no call is too large ever, and
+   * none is cheaper than its parts. Throws `rate-limited`.
+   */
+  take({ issuer, sub }: Pick<Caller, 'issuer' | 'sub'>, count = 1): void {
+    if (this.#rate <= 0) return;
+    const key = `${issuer}\0${sub}`;
+    const now = this.#clock();
+    const tokens = this.#tokens(key, now);
+    const isAllowed = tokens >= 1;
+    this.#remember(key, { tokens: isAllowed ? tokens - count : tokens, at: now });
+    if (!isAllowed) {
+      throw new ServerFailure('rate-limited', 'this caller asks too often', {
+        retryAfterMs: Math.ceil(((1 - tokens) / this.#rate) * 1000),
+      });
+    }
+  }
+
+  #tokens(key: string, now: number): number {
+    const bucket = this.#buckets.get(key);
+    if (bucket === undefined) return this.#burst;
+    return Math.min(this.#burst, bucket.tokens + ((now - bucket.at) / 1000) * this.#rate);
+  }
+
+  #remember(key: string, bucket: Bucket): void {
+    this.#buckets.delete(key);
+    this.#buckets.set(key, bucket);
+    if (this.#buckets.size <= MOST_CALLERS) return;
+    const [oldest] = this.#buckets.keys();
+    if (oldest !== undefined) this.#buckets.delete(oldest);
+  }
+}

@@ -1,0 +1,116 @@
+// MCP over HTTP, both eras, without sessions: each request gets a server of its own. Whoever mounts this has checked Host and Origin before.
+// The server's own token is not for callers from here: anything that can open a port of this machine would be it.
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { makeMcpServer, withRememberedHealth, type McpOptions } from './mcp.ts';
+import type { McpHttpHandler } from './mcp-sdk.ts';
+
+export type McpHttpOptions = Omit<McpOptions, 'ownJwt'>;
+
+export interface McpHttp {
+  /** Answers the request, whatever it is; never rejects. */
+  handle(request: IncomingMessage, response: ServerResponse): Promise<void>;
+  /** Aborts the calls that run. */
+  close(): Promise<void>;
+}
+
+/** The body of a `fetch` call at its longest, and what is around it. */
+const MAX_BODY_BYTES = 1_114_112;
+
+/** Nothing of ours ever changes while it is served, so nobody needs many of these. */
+const MAX_SUBSCRIPTIONS = 16;
+
+export async function openMcpHttp(options: McpHttpOptions): Promise<McpHttp> {
+  const sdk = await import('./mcp-sdk.ts');
+  const { version, useCases, onInternal } = withRememberedHealth(options);
+  const handler = sdk.createMcpHandler(
+    ({ requestInfo }) => {
+      const jwt = bearerOf(requestInfo?.headers.get('authorization'));
+      return makeMcpServer(sdk, { version, useCases, onInternal }, { isOpen: true, jwt });
+    },
+    { maxSubscriptions: MAX_SUBSCRIPTIONS },
+  );
+  return {
+    handle: (request, response) => handle(handler, request, response),
+    close: () => handler.close(),
+  };
+}
+
+async function handle(handler: McpHttpHandler, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const gone = new AbortController();
+  response.once('close', () => {
+    gone.abort();
+  });
+  try {
+    await send(await answerTo(handler, request, gone.signal), response);
+  } catch {
+    // The client is gone, or the answer broke off: there is nobody to tell, or no way to.
+    if (response.headersSent || gone.signal.aborted) response.destroy();
+    else await send(refusal(500, -32603, 'the server could not do this'), response).catch(() => undefined);
+  }
+}
+
+async function answerTo(handler: McpHttpHandler, request: IncomingMessage, signal: AbortSignal): Promise<Response> {
+  const body = await readBody(request);
+  if (body === undefined) return refusal(413, -32600, 'the message is too long');
+  const message = parse(body);
+  // One message of a batch would count for all of them where requests are counted, and no version of the protocol needs them any more.
+  if (Array.isArray(message)) return refusal(400, -32600, 'batches are not served');
+  const method = request.method ?? 'GET';
+  const init = { method, headers: headersOf(request), signal };
+  // The address is not the one that the client wrote: nothing here depends on it.
+  const address = 'http://localhost/mcp';
+  if (message !== undefined) return handler.fetch(new Request(address, init), { parsedBody: message });
+  return handler.fetch(new Request(address, method === 'POST' ? { ...init, body: body.toString('utf8') } : init));
+}
+
+/** Undefined when there is too much of it. */
+async function readBody(request: IncomingMessage): Promise<Buffer | undefined> {
+  if (Number(request.headers['content-length'] ?? 0) > MAX_BODY_BYTES) return undefined;
+  const chunks: Buffer[] = [];
+  let length = 0;
+  // Ending the request's stream would end the connection before the answer.
+  for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > MAX_BODY_BYTES) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+/** Undefined for what is no JSON, or not there: the SDK has the words for it. */
+function parse(body: Buffer): unknown {
+  try {
+    return JSON.parse(body.toString('utf8'));
+  } catch {
+    return undefined;
+  }
+}
+
+function headersOf(request: IncomingMessage): Headers {
+  const headers = new Headers();
+  for (const [name, value] of Object.entries(request.headers)) {
+    for (const each of [value ?? []].flat()) headers.append(name, each);
+  }
+  return headers;
+}
+
+function bearerOf(authorization: string | null | undefined): string | undefined {
+  return /^Bearer +(\S+) *$/i.exec(authorization ?? '')?.[1];
+}
+
+function refusal(status: number, code: number, message: string): Response {
+  // Of a message that is too long, the rest is not read.
+  const headers = status === 413 ? { connection: 'close' } : undefined;
+  return Response.json({ jsonrpc: '2.0', id: null, error: { code, message } }, { status, ...(headers === undefined ? {} : { headers }) });
+}
+
+async function send(answer: Response, response: ServerResponse): Promise<void> {
+  response.writeHead(answer.status, Object.fromEntries(answer.headers));
+  if (answer.body === null) {
+    response.end();
+    return;
+  }
+  await pipeline(Readable.fromWeb(answer.body), response);
+}

@@ -1,0 +1,60 @@
+// What the server writes down of its work: each decision as a line of the log and as a count.
+import { DecisionLog } from '../audit/decision-log.ts';
+import type { Decision } from '../audit/decision.ts';
+import type { Compiled } from './compile.ts';
+import { exchangeLine } from './exchange-line.ts';
+import { Metrics } from './metrics.ts';
+import type { ServerOptions } from './serve.ts';
+import { auditSink } from './server-flags.ts';
+import type { TokenProxyEvent } from './token-proxy.ts';
+
+/** The caller was not let in. */
+const JWT_FAILURES = /^(?:jwt-|issuer-unknown$|keys-unavailable$)/;
+
+export class Records {
+  readonly metrics: Metrics;
+  readonly #log: DecisionLog;
+
+  /** Throws `write-failed`: a server that cannot be audited does not start. */
+  static open(options: ServerOptions, { bundle, version }: Compiled, inFlight: () => number): Records {
+    const log = DecisionLog.open({
+      sink: auditSink(options),
+      started: { version: options.version, bundle: bundle.file, bundle_version: version },
+      onLost: (code) => {
+        options.tell('warning', `the audit log cannot be written (${code}); decisions from now on are not in it`);
+      },
+    });
+    return new Records(log, new Metrics({ version: options.version, inFlight, auditLost: () => log.lost }));
+  }
+
+  private constructor(log: DecisionLog, metrics: Metrics) {
+    this.#log = log;
+    this.metrics = metrics;
+    metrics.bundleLoaded(new Date());
+  }
+
+  decision(event: Decision): void {
+    this.#log.write(event);
+    if (event.code !== null && JWT_FAILURES.test(event.code)) this.metrics.jwtFailure(event.code);
+    const { face, tool, outcome, policy } = event;
+    this.metrics.decision({ face, tool: tool ?? 'none', outcome, policy: policy ?? undefined });
+  }
+
+  /** Each use of a token was a decision and has its line: here are the requests that had none, and what never came so far. */
+  exchange({ event, caller, refs, code }: TokenProxyEvent): void {
+    if (refs.length > 0 || (event.type !== 'exchange' && event.type !== 'refused')) return;
+    this.decision(exchangeLine(event, { caller, code }));
+  }
+
+  /** `problems`: of a bundle that was not taken over; the version is that of the one that serves. */
+  reloaded(version: string, problems: number): void {
+    const ok = problems === 0;
+    this.#log.write({ type: 'bundle-reloaded', time: new Date().toISOString(), ok, bundle_version: version, problems });
+    this.metrics.bundleReload(ok ? 'ok' : 'failed');
+    if (ok) this.metrics.bundleLoaded(new Date());
+  }
+
+  close(): Promise<void> {
+    return this.#log.close();
+  }
+}

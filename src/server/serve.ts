@@ -1,0 +1,298 @@
+// One server: the bundle and everything that serves it, opened in order and closed in the opposite one.
+import type { Readable, Writable } from 'node:stream';
+import { formatPlace, KzError } from '../core/errors.ts';
+import { Opened } from '../core/opened.ts';
+import type { ProviderContext } from '../providers/provider.ts';
+import { Authority } from '../proxy/authority.ts';
+import { trustedRoots } from '../proxy/roots.ts';
+import { UpstreamProxies } from '../proxy/upstream-proxy.ts';
+import { Upstream } from '../proxy/upstream.ts';
+import { compileBundle, type Compiled } from './compile.ts';
+import { httpUseCases, mcpUseCases, type FaceParts } from './faces.ts';
+import { checkHealth } from './health.ts';
+import { HttpServer, type Readiness } from './http.ts';
+import { DEFAULT_LIMITS, Limits } from './limits.ts';
+import { formatListen, parseListen, type ListenAddress } from './listen.ts';
+import { openMcpHttp } from './mcp-http.ts';
+import { serveMcpStdio } from './mcp-stdio.ts';
+import type { McpOptions } from './mcp.ts';
+import { Records } from './records.ts';
+import { Reloader } from './reload.ts';
+import { serversOwnJwt } from './own-jwt.ts';
+import { Seal } from './seal.ts';
+import { readTls, writeCertificate, type TlsFiles, type TlsIdentity } from './tls-files.ts';
+import { LiveService } from './service.ts';
+import { ShortLived } from './short-lived.ts';
+import { checkFlags, tokenKeyFile } from './server-flags.ts';
+import { loadTokenKeys } from './token-keys.ts';
+import { TokenProxy } from './token-proxy.ts';
+import { UseCases } from './use-cases.ts';
+
+export interface ServerOptions {
+  readonly context: ProviderContext;
+  /** Of kz. */
+  readonly version: string;
+  readonly bundle: string;
+  /** Undefined: no HTTP. */
+  readonly listen: string | undefined;
+  /** The pipes of an MCP client; undefined: none. */
+  readonly mcp: { readonly stdin: Readable; readonly stdout: Writable } | undefined;
+  readonly proxy: string | undefined;
+  /** Where to write the certificate of the proxy's authority. */
+  readonly proxyCaFile: string | undefined;
+  readonly tls: TlsFiles | undefined;
+  readonly allowPlaintext: boolean;
+  readonly allowedHosts: readonly string[];
+  readonly allowedOrigins: readonly string[];
+  /** Of callers on standard input who bring none. */
+  readonly jwt: { readonly file: string | undefined; readonly audience: string | undefined };
+  readonly tokenKeyFile: string | undefined;
+  readonly healthCheck: boolean;
+  /** `-`, `stderr`, `none` or a file. */
+  readonly audit: string | undefined;
+  /** Of one caller; undefined: as many as it likes. */
+  readonly callsPerSecond: number | undefined;
+  readonly fetchTimeoutMs: number;
+  readonly tell: (level: 'notice' | 'warning', text: string) => void;
+}
+
+export interface RunningServer {
+  /** What to tell whoever started it: one line each. */
+  readonly announcements: readonly string[];
+  /** Reads the bundle and the TLS files again. */
+  reload(): void;
+  /** Lets what runs come to its end, for some seconds. */
+  stop(): void;
+  /** Once everything is closed: after `stop`, or when the client on standard input is gone. */
+  readonly ended: Promise<void>;
+}
+
+/** How long a backend has to take back what it lent, in milliseconds. */
+const GIVE_BACK_MS = 1500;
+
+/** Throws everything that is wrong before anything is served. */
+export async function startServer(options: ServerOptions): Promise<RunningServer> {
+  const opened = new Opened();
+  try {
+    const server = await Server.open(options, opened);
+    return server;
+  } catch (error) {
+    await opened.close();
+    throw error;
+  }
+}
+
+class Server implements RunningServer {
+  readonly announcements: string[] = [];
+  readonly ended: Promise<void>;
+  readonly #options: ServerOptions;
+  readonly #opened: Opened;
+  readonly #stopping = new AbortController();
+  readonly #records: Records;
+  readonly #limits: Limits;
+  readonly #service: LiveService;
+  readonly #upstream: Upstream;
+  readonly #reloader: Reloader;
+  readonly #startedAt = performance.now();
+  #compiled: Compiled;
+  #http: HttpServer | undefined;
+  #proxy: TokenProxy | undefined;
+  #end: () => void = () => undefined;
+
+  static async open(options: ServerOptions, opened: Opened): Promise<Server> {
+    checkFlags(options);
+    const compiled = await compileBundle(options.bundle, options);
+    const tls = options.tls === undefined ? undefined : await readTls(options.tls);
+    const keyFile = tokenKeyFile(options.tokenKeyFile, options.context.env);
+    const seal = keyFile === undefined ? Seal.random() : Seal.open(await loadTokenKeys(keyFile));
+    const shortLived = await ShortLived.fromEnvironment(options.context.env);
+    const roots = await trustedRoots(options.context.env);
+    for (const text of roots.warnings) options.tell('warning', text);
+    const upstream = new Upstream({ ca: roots.certificates, proxies: new UpstreamProxies(options.context.env) });
+    opened.add(() => {
+      upstream.destroy();
+    });
+    const server = new Server(options, { opened, compiled, upstream });
+    await server.#openFaces({ tls, seal, shortLived });
+    return server;
+  }
+
+  private constructor(options: ServerOptions, { opened, compiled, upstream }: Parts) {
+    this.#options = options;
+    this.#opened = opened;
+    this.#compiled = compiled;
+    this.#upstream = upstream;
+    this.#limits = new Limits({
+      ...DEFAULT_LIMITS,
+      rate: options.callsPerSecond ?? 0,
+      burst: 2 * (options.callsPerSecond ?? DEFAULT_LIMITS.rate),
+    });
+    this.#records = Records.open(options, compiled, () => this.#limits.inFlight);
+    opened.add(() => this.#records.close());
+    this.#service = new LiveService(compiled, {
+      audit: (event) => {
+        this.#records.decision(event);
+      },
+      tell: (text) => {
+        options.tell('warning', text);
+      },
+      limits: this.#limits,
+    });
+    opened.add(() => this.#compiled.backends.close(AbortSignal.timeout(GIVE_BACK_MS)));
+    this.#reloader = new Reloader(compiled.bundle.file, {
+      context: options.context,
+      tell: options.tell,
+      signal: this.#stopping.signal,
+      adopt: (next) => {
+        this.#adopt(next);
+      },
+      refuse: (error) => {
+        this.#refuse(error);
+      },
+    });
+    this.ended = new Promise((resolve) => {
+      this.#end = resolve;
+    });
+  }
+
+  reload(): void {
+    this.#reloader.now();
+    const { tls, tell } = this.#options;
+    if (tls === undefined || this.#http === undefined) return;
+    const http = this.#http;
+    readTls(tls).then(
+      (identity) => {
+        http.reloadTls(identity);
+      },
+      (error: unknown) => {
+        tell('warning', `${error instanceof KzError ? error.message : 'the TLS files cannot be read'}; the old certificate goes on`);
+      },
+    );
+  }
+
+  stop(): void {
+    if (this.#stopping.signal.aborted) return;
+    this.#stopping.abort();
+    // What cannot be closed ends with the process.
+    this.#opened.close().then(this.#end, this.#end);
+  }
+
+  async #openFaces({ tls, seal, shortLived }: FaceNeeds): Promise<void> {
+    const options = this.#options;
+    const { fetchTimeoutMs, version } = options;
+    const useCases = new UseCases({ service: this.#service, seal, shortLived, upstream: this.#upstream, fetchTimeoutMs });
+    const parts: FaceParts = { service: this.#service, useCases, proxyUrl: () => this.#proxyUrl() };
+    const health = options.healthCheck ? (signal: AbortSignal) => this.#health(signal) : undefined;
+    const mcp: McpOptions = { version, useCases: mcpUseCases(parts, health), onInternal: this.#internal };
+    if (options.proxy !== undefined) await this.#openProxy(parseListen(options.proxy), { seal, shortLived });
+    if (options.listen !== undefined) await this.#openHttp(parseListen(options.listen), { tls, parts, mcp });
+    if (options.mcp !== undefined) this.#openStdio(options.mcp, mcp);
+  }
+
+  async #openProxy(listen: ListenAddress, { seal, shortLived }: Pick<FaceNeeds, 'seal' | 'shortLived'>): Promise<void> {
+    const { context, proxyCaFile } = this.#options;
+    const authority = Authority.create();
+    this.#proxy = await TokenProxy.listen({
+      ...{ service: this.#service, seal, shortLived, upstream: this.#upstream, authority },
+      listen: { host: listen.host ?? '0.0.0.0', port: listen.port },
+      audit: (event) => {
+        this.#records.exchange(event);
+      },
+    });
+    const proxy = this.#proxy;
+    this.#opened.add(() => proxy.close());
+    if (proxyCaFile !== undefined) await writeCertificate(proxyCaFile, authority.certificate);
+    this.announcements.push(`proxy: ${this.#proxyUrl() ?? ''}`);
+  }
+
+  async #openHttp(listen: ListenAddress, { tls, parts, mcp }: HttpNeeds): Promise<void> {
+    const mcpHttp = await openMcpHttp(mcp);
+    const { allowedHosts, allowedOrigins } = this.#options;
+    const http = await HttpServer.listen({
+      ...{ service: this.#service, listen, tls, allowedHosts, allowedOrigins, limits: this.#limits, metrics: this.#records.metrics },
+      ...httpUseCases(parts),
+      ready: () => this.#ready(),
+      mcp: (request, response) => void mcpHttp.handle(request, response),
+      onInternal: this.#internal,
+    });
+    this.#http = http;
+    this.#opened.add(async () => {
+      await mcpHttp.close();
+      await http.close();
+    });
+    this.announcements.push(`listening on ${http.url} (MCP at ${http.url}/mcp)`);
+  }
+
+  #openStdio(streams: NonNullable<ServerOptions['mcp']>, mcp: McpOptions): void {
+    const ownJwt = serversOwnJwt(this.#options);
+    const over = serveMcpStdio({ ...mcp, ownJwt }, streams, this.#stopping.signal);
+    this.#opened.add(() => over.then(() => undefined));
+    void over.finally(() => {
+      this.stop();
+    });
+  }
+
+  #proxyUrl(): string | undefined {
+    const { proxy } = this.#options;
+    if (proxy === undefined || this.#proxy === undefined) return undefined;
+    return `http://${formatListen({ host: parseListen(proxy).host, port: this.#proxy.port })}`;
+  }
+
+  #adopt(next: Compiled): void {
+    const old = this.#compiled;
+    this.#compiled = next;
+    this.#service.replace(next);
+    this.#records.reloaded(next.version, 0);
+    this.#options.tell('notice', `serving ${next.bundle.file} anew`);
+    // Calls that have begun may still ask the old backends.
+    setTimeout(() => void old.backends.close(AbortSignal.timeout(GIVE_BACK_MS)), this.#options.fetchTimeoutMs).unref();
+  }
+
+  #refuse(error: KzError): void {
+    const problems = error.code === 'several' ? error.problems : [error];
+    this.#records.reloaded(this.#compiled.version, problems.length);
+    for (const problem of problems) this.#options.tell('warning', wordsOf(problem));
+    this.#options.tell('warning', 'the bundle was not taken over; the old one serves on');
+  }
+
+  async #ready(): Promise<Readiness> {
+    const found = await this.#service.served.verifier.check(AbortSignal.timeout(READY_TIMEOUT_MS));
+    const problems = [...found].flatMap(([issuer, problem]) => (problem === undefined ? [] : [`issuer ${issuer}: ${problem}`]));
+    return { ok: problems.length === 0, problems };
+  }
+
+  #health(signal: AbortSignal): ReturnType<typeof checkHealth> {
+    const tell = (text: string): void => {
+      this.#options.tell('warning', text);
+    };
+    return checkHealth({ served: this.#service.served, upstream: this.#upstream, startedAt: this.#startedAt, tell }, signal);
+  }
+
+  readonly #internal = (error: unknown): void => {
+    this.#options.tell('warning', `unexpected ${error instanceof Error ? error.constructor.name : typeof error}; this is a bug in kz`);
+  };
+}
+
+interface Parts {
+  readonly opened: Opened;
+  readonly compiled: Compiled;
+  readonly upstream: Upstream;
+}
+
+interface FaceNeeds {
+  readonly tls: TlsIdentity | undefined;
+  readonly seal: Seal;
+  readonly shortLived: ShortLived | undefined;
+}
+
+interface HttpNeeds {
+  readonly tls: TlsIdentity | undefined;
+  readonly parts: FaceParts;
+  readonly mcp: McpOptions;
+}
+
+const READY_TIMEOUT_MS = 6000;
+
+function wordsOf(problem: KzError): string {
+  return `${problem.at === undefined ? '' : `${formatPlace(problem.at)}: `}${problem.message}`;
+}
