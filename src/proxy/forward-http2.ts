@@ -299,6 +299,8 @@ export function refuseStream(exchange: Exchange, { stream, headers: { accept } }
     });
     stream.end(exchange.request.method === 'HEAD' ? undefined : body);
     stream.resume();
+    // As after a 401 over HTTP/1.1: the client opens another connection.
+    if (refusal.status === 401) stream.session?.close();
   }
   exchange.finish(refusal.status, refusal.end);
 }

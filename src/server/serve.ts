@@ -3,7 +3,6 @@ import type { Readable, Writable } from 'node:stream';
 import { formatPlace, KzError } from '../core/errors.ts';
 import { Opened } from '../core/opened.ts';
 import type { ProviderContext } from '../providers/provider.ts';
-import { Authority } from '../proxy/authority.ts';
 import { trustedRoots } from '../proxy/roots.ts';
 import { UpstreamProxies } from '../proxy/upstream-proxy.ts';
 import { Upstream } from '../proxy/upstream.ts';
@@ -23,6 +22,7 @@ import { Seal } from './seal.ts';
 import { readTls, writeCertificate, type TlsFiles, type TlsIdentity } from './tls-files.ts';
 import { LiveService } from './service.ts';
 import { ShortLived } from './short-lived.ts';
+import { proxyAuthority } from './proxy-authority.ts';
 import { checkFlags, tokenKeyFile } from './server-flags.ts';
 import { loadTokenKeys } from './token-keys.ts';
 import { TokenProxy } from './token-proxy.ts';
@@ -191,7 +191,7 @@ class Server implements RunningServer {
 
   async #openProxy(listen: ListenAddress, { seal, shortLived }: Pick<FaceNeeds, 'seal' | 'shortLived'>): Promise<void> {
     const { context, proxyCaFile } = this.#options;
-    const authority = Authority.create();
+    const authority = await proxyAuthority(context.env);
     this.#proxy = await TokenProxy.listen({
       ...{ service: this.#service, seal, shortLived, upstream: this.#upstream, authority },
       listen: { host: listen.host ?? '0.0.0.0', port: listen.port },

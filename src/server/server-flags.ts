@@ -29,11 +29,13 @@ function refuseOpen(flag: string, address: string | undefined, isAsked: boolean,
   throw new KzError('usage', `${flag} ${address} is open to other machines, without TLS`, { hint });
 }
 
-/** `audit` is what `--audit` says; without it, containers' standard output, and a file of kz's own beside an MCP client. */
+/** `audit` is what `--audit` says, `file` one of kz's own; without it, containers' standard output, and beside an MCP client `file`. Throws `usage`. */
 export function auditSink({ audit, mcp, context: { env } }: Pick<ServerOptions, 'audit' | 'mcp' | 'context'>): DecisionSink {
   switch (audit) {
     case undefined:
       return mcp === undefined ? { to: 'descriptor', descriptor: 1 } : { to: 'folder', folder: serverLogFolder(env) };
+    case 'file':
+      return { to: 'folder', folder: serverLogFolder(env) };
     case '-':
     case 'stdout':
       return { to: 'descriptor', descriptor: 1 };
@@ -42,7 +44,11 @@ export function auditSink({ audit, mcp, context: { env } }: Pick<ServerOptions, 
     case 'none':
       return { to: 'none' };
     default:
-      return { to: 'file', path: absolutePath(audit, process.cwd(), env) };
+      // A word that is mistyped is no name of a file.
+      if (/[./~]/.test(audit)) return { to: 'file', path: absolutePath(audit, process.cwd(), env) };
+      throw new KzError('usage', `--audit cannot be ${JSON.stringify(audit)}`, {
+        hint: 'stdout, stderr, file, none, or a path: ./audit.jsonl',
+      });
   }
 }
 

@@ -130,6 +130,8 @@ export class LiveService implements Service {
     const served = this.#served;
     const line = new Line({ ...whoIs(caller), ...whatIsAsked(ask) });
     try {
+      // 0. A connection through the proxy was verified once, and carries as many requests as it likes.
+      if (ask.face === 'proxy') this.#options.limits.take(caller);
       // 1. Decide: whether the ref leads anywhere is for those who may ask for it.
       const verdict = decideRef(caller, ask, served);
       line.set({ policy: verdict.policy, why: verdict.why });

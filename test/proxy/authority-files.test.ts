@@ -74,10 +74,7 @@ describe('an authority from files', () => {
   });
 
   it('is taken with an identifier of its own, or without one', async () => {
-    for (const more of [
-      ['-addext', 'subjectKeyIdentifier=01:02:03:04'],
-      ['-addext', 'subjectKeyIdentifier=none'],
-    ]) {
+    for (const identifier of ['01:02:03:04', 'none']) {
       const pair = openssl({ more: ['-addext', `subjectKeyIdentifier=${identifier}`, '-addext', 'authorityKeyIdentifier=none'] });
       const pem = readFileSync(pair.certificate, 'latin1');
       expect((await handshake(await load(pair), pem)).subject.CN).toBe('api.example.com');

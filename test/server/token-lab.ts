@@ -58,6 +58,8 @@ export class TokenLab {
   fetched = 0;
   /** What the policies say. */
   policy: (caller: Caller, ask: Ask) => boolean = () => true;
+  /** How long a backend takes. */
+  backend: (signal: AbortSignal) => Promise<void> = () => Promise.resolve();
   readonly callers = new Map<string, Caller>();
   readonly values = new Map<string, string>();
   readonly authority: Authority;
@@ -262,9 +264,10 @@ export class TokenLab {
       if (!this.policy(caller, ask)) throw new ServerFailure('denied', 'no policy allows it');
       const resource = this.resources.find(({ entry }) => entry.ref === ask.ref);
       if (resource === undefined) throw new ServerFailure('ref-unknown', 'no such resource');
-      const secret = (): Promise<Secret> => {
+      const secret = async (signal: AbortSignal): Promise<Secret> => {
         this.fetched += 1;
-        return Promise.resolve(new Secret(this.value(ask.ref)));
+        await this.backend(signal);
+        return new Secret(this.value(ask.ref));
       };
       return await use({ caller, verdict: VERDICT, ref: ask.ref, resource, secret, note: () => undefined });
     } catch (error) {

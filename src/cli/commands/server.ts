@@ -8,6 +8,7 @@ import type { Compiled } from '../../server/compile.ts';
 import { VERSION } from '../built.ts';
 import { interruptible } from '../exit.ts';
 import { durationArgument, listArgument, providerContext, useVoice, withSubcommands } from '../options.ts';
+import { defineServerInit, defineServerToken } from '../server-local.ts';
 import { notice, print, printJson, printLine, table, tellWithoutWaiting, warn } from '../ui.ts';
 
 interface BundleFlags {
@@ -42,10 +43,13 @@ interface CheckFlags extends BundleFlags {
 }
 
 export function defineServer(command: Command): void {
-  withSubcommands(command, ['start', 'check']);
+  withSubcommands(command, ['init', 'check', 'start', 'token']);
   command.addHelpText('after', '\nExample:\n  kz server check --bundle bundle.yaml\n  kz server start --bundle bundle.yaml --mcp');
+  defineServerInit(command.command('init').summary('write a starter bundle').description('write a starter bundle'));
   defineStart(command.command('start').summary('serve a bundle').description('serve a bundle'));
   defineCheck(command.command('check').summary('check a bundle').description('check a bundle'));
+  const forWhom = 'print a token of your local issuer';
+  defineServerToken(command.command('token').summary(forWhom).description(forWhom));
 }
 
 function withBundleFlags(command: Command): Command {
@@ -70,14 +74,7 @@ function defineStart(command: Command): void {
     .option('--jwt-audience <name>', 'get that token from the CI system, for this audience')
     .option('--token-key-file <file>', 'keys that seal masked tokens, shared by replicas (default: $KEYZERO_TOKEN_KEY_PATH)')
     .option('--health-check', 'offer the tool health_check')
-    .addOption(
-      new Option('--audit <where>', 'where decisions are logged (default: stdout; with --mcp file)').choices([
-        'stdout',
-        'stderr',
-        'file',
-        'none',
-      ]),
-    )
+    .option('--audit <where>', 'where decisions are logged: stdout, stderr, file, none or a path (default: stdout; with --mcp file)')
     .addOption(new Option('--rate <number>', 'most calls a second of one caller, or off').argParser(rateArgument).default(100))
     .addOption(new Option('--timeout <duration>', 'longest exchange of fetch').argParser(durationArgument).default(30_000, '30s'))
     .addHelpText(

@@ -1,0 +1,329 @@
+// The stage of the stories of `kz server`: an issuer with a JWKS server, an upstream under every name, a bundle, and the built kz that serves it.
+// What it answers and writes is searched for values and tokens, unless a story says that an answer reveals.
+import http from 'node:http';
+import https from 'node:https';
+import { createConnection } from 'node:net';
+import type { Decision } from '../../src/audit/decision.ts';
+import { SigningKey, TestIssuer, type Claims } from '../server/issuer.ts';
+import { Story, type Ended, type StartOptions } from './kz.ts';
+import { Running, waitFor } from './processes.ts';
+import { bodyOf, Upstream } from './upstream.ts';
+
+export type Json = Readonly<Record<string, unknown>>;
+
+/** Top-level keys of a bundle; what is left out is the stage's own. */
+export interface BundleParts {
+  /** Lines of YAML, as `TestIssuer.yaml()` gives them. */
+  readonly issuers?: readonly string[];
+  readonly policies?: readonly Json[];
+  readonly resources?: readonly Json[];
+  readonly backends?: Json;
+}
+
+export const HOSTS = { hosts: ['api.example'], methods: ['GET', 'POST'] };
+
+export class Scene {
+  readonly story = new Story();
+  readonly issuer: TestIssuer;
+  readonly upstream: Upstream;
+  /** What `github/pat` and its like stand for. */
+  readonly value: string;
+  readonly #servers: Served[] = [];
+  readonly #files: string[] = [];
+
+  /** With the stage's own bundle. */
+  static async start(serve: http.RequestListener = serveApi): Promise<Scene> {
+    const issuer = await TestIssuer.start({ keys: [new SigningKey('ES256')] });
+    return new Scene(issuer, await Upstream.start(serve));
+  }
+
+  private constructor(issuer: TestIssuer, upstream: Upstream) {
+    this.issuer = issuer;
+    this.upstream = upstream;
+    this.value = this.story.canary('ghp_');
+    this.keep('secrets.env', `GITHUB_PAT=${this.value}\n`);
+    this.story.write('upstream-ca.pem', upstream.certificate);
+    this.bundle();
+  }
+
+  /** A file that may hold a value or a token. */
+  keep(path: string, content: string): string {
+    this.#files.push(path);
+    return this.story.write(path, content, 0o600);
+  }
+
+  bundle(parts: BundleParts = {}, path = 'bundle.yaml'): string {
+    return this.story.write(path, this.text(parts));
+  }
+
+  /** JSON is YAML. */
+  text({ issuers = [this.lab], policies = POLICIES, resources = RESOURCES, backends = BACKENDS }: BundleParts = {}): string {
+    const rest = Object.entries({ policies, resources, backends }).map(([key, part]) => `${key}: ${JSON.stringify(part)}`);
+    return ['version: "1"', 'issuers:', ...issuers, ...rest, ''].join('\n');
+  }
+
+  /** The issuer, as the bundle has it. */
+  get lab(): string {
+    return this.issuer.yaml({ map: { org: 'claims.org', groups: 'claims.groups' } });
+  }
+
+  /** What kz's own environment has to say, so that it finds the upstream under every name and trusts it. */
+  get environment(): Record<string, string> {
+    return { ...this.upstream.environment, SSL_CERT_FILE: `${this.story.project}/upstream-ca.pem` };
+  }
+
+  /** A good token of acme's, but for what `claims` and `header` change. */
+  token(claims: Claims = {}, header: Claims = {}): string {
+    return this.guardToken(this.issuer.token({ org: 'acme', ...claims }, header));
+  }
+
+  /** Its signature is in no output. */
+  guardToken(jwt: string): string {
+    const signature = jwt.split('.').at(-1) ?? '';
+    if (signature !== '') this.story.guard(signature);
+    return jwt;
+  }
+
+  /** `kz server check` and what else ends by itself. */
+  kz(args: readonly string[], options: StartOptions = {}): Promise<Ended> {
+    return this.story.kz(args, { ...options, env: { ...this.environment, ...options.env } });
+  }
+
+  /** `kz server start`, once it says where it listens. */
+  async serve(args: readonly string[] = [], options: StartOptions = {}): Promise<Served> {
+    const served = this.spawn(['--listen', '127.0.0.1:0', ...args], options);
+    await served.said('listening on ');
+    return served;
+  }
+
+  /** `kz server start` with nothing but these flags and the bundle. */
+  spawn(args: readonly string[], options: StartOptions = {}): Served {
+    const named = args.includes('--bundle') ? args : ['--bundle', 'bundle.yaml', ...args];
+    const child = this.story.start(['server', 'start', ...named], { ...options, env: { ...this.environment, ...options.env } });
+    const served = new Served(new Running(child), this);
+    this.#servers.push(served);
+    return served;
+  }
+
+  async end(): Promise<void> {
+    try {
+      for (const { running } of this.#servers) {
+        if (running.child.exitCode === null && running.child.signalCode === null) running.send('SIGTERM');
+        const { stdout, stderr } = await running.ended;
+        this.story.examine(stdout, 'the standard output of kz server');
+        this.story.examine(stderr, 'the standard error of kz server');
+      }
+    } finally {
+      await Promise.all([this.issuer.close(), this.upstream.stop()]);
+      this.story.end(this.#files);
+    }
+  }
+}
+
+export interface Question {
+  readonly method?: string;
+  readonly jwt?: string | undefined;
+  readonly headers?: http.OutgoingHttpHeaders;
+  /** An object is sent as JSON. */
+  readonly body?: Json | string | Buffer;
+  /** The answer holds a value, and that is what the story is about. */
+  readonly reveals?: boolean;
+  /** Of a server with TLS. */
+  readonly ca?: string;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: http.IncomingHttpHeaders;
+  readonly text: string;
+  readonly json: Json;
+}
+
+/** One `kz server start`. */
+export class Served {
+  readonly running: Running;
+  readonly #scene: Scene;
+
+  constructor(running: Running, scene: Scene) {
+    this.running = running;
+    this.#scene = scene;
+  }
+
+  get url(): string {
+    return this.#find(/listening on (\S+) /);
+  }
+
+  /** Of its token proxy: host and port. */
+  get proxy(): string {
+    return this.#find(/proxy: http:\/\/(\S+)/);
+  }
+
+  /** The audit lines of decisions on standard output so far. */
+  get decisions(): Decision[] {
+    return this.events.filter(({ type }) => type === 'decision') as unknown as Decision[];
+  }
+
+  get events(): Json[] {
+    const lines = this.running.stdout.split('\n').slice(0, -1);
+    return lines.map((line) => JSON.parse(line) as Json);
+  }
+
+  /** Waits until its standard error holds `text`, so many times. Throws when it ends before. */
+  async said(text: string, times = 1): Promise<void> {
+    const { running } = this;
+    const isOver = (): boolean => running.child.exitCode !== null || running.child.signalCode !== null;
+    const has = (): boolean => running.stderr.split(text).length > times;
+    await waitFor(`${text} in ${JSON.stringify(running.stderr)}`, () => has() || isOver());
+    if (!has()) throw new Error(`kz server ended before it said ${JSON.stringify(text)}: ${(await running.ended).stderr}`);
+  }
+
+  /** Waits until it has written so many decisions. */
+  async decided(count: number): Promise<readonly Decision[]> {
+    await waitFor(`${String(count)} decisions in ${this.running.stdout}`, () => this.decisions.length >= count);
+    return this.decisions;
+  }
+
+  /** The line of the decision about `ref`, the newest. */
+  async decision(ref: string): Promise<Decision> {
+    await waitFor(`a decision about ${ref}`, () => this.decisions.some((each) => each.ref === ref));
+    return this.decisions.findLast((each) => each.ref === ref) as Decision;
+  }
+
+  resolve(ref: string, { jwt = this.#scene.token(), body = {}, ...more }: Question & { readonly body?: Json } = {}): Promise<Answer> {
+    return this.ask('/v1/resolve', { ...more, jwt, body: { resource: ref, ...body } });
+  }
+
+  /** Of a single ref: what `results` says. */
+  async resolved(ref: string, question: Question & { readonly body?: Json } = {}): Promise<Json> {
+    const { json, status, text } = await this.resolve(ref, question);
+    const found = (json.results as Record<string, Json> | undefined)?.[ref];
+    if (found === undefined) throw new Error(`resolve of ${ref} answered ${String(status)} ${text}`);
+    return found;
+  }
+
+  fetch(body: Json, { jwt = this.#scene.token(), ...more }: Question = {}): Promise<Answer> {
+    return this.ask('/v1/fetch', { ...more, jwt, body: { resource: 'github/pat', ...body } });
+  }
+
+  async ask(path: string, question: Question = {}): Promise<Answer> {
+    const answer = await send(`${this.url}${path}`, question);
+    const head = JSON.stringify(answer.headers);
+    if (question.reveals !== true) this.#scene.story.examine(`${head}\n${answer.text}`, `the answer of ${path}`);
+    return answer;
+  }
+
+  /** Bytes, as they are; everything that comes back until the connection is closed. */
+  raw(bytes: string | Buffer): Promise<string> {
+    const { hostname, port } = new URL(this.url);
+    return new Promise((resolve, reject) => {
+      const chunks: Buffer[] = [];
+      const socket = createConnection(Number(port), hostname, () => socket.write(bytes));
+      socket.on('data', (chunk: Buffer) => chunks.push(chunk)).once('error', reject);
+      socket.once('close', () => {
+        resolve(Buffer.concat(chunks).toString('latin1'));
+      });
+    });
+  }
+
+  stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<Ended> {
+    this.running.send(signal);
+    return this.running.ended;
+  }
+
+  #find(pattern: RegExp): string {
+    const [, found] = pattern.exec(this.running.stderr) ?? [];
+    if (found === undefined) throw new Error(`nothing like ${String(pattern)} in ${this.running.stderr}`);
+    return found;
+  }
+}
+
+function send(url: string, { jwt, headers = {}, body, ca, ...question }: Question): Promise<Answer> {
+  const content = typeof body === 'string' || Buffer.isBuffer(body) || body === undefined ? body : JSON.stringify(body);
+  const { method = content === undefined ? 'GET' : 'POST' } = question;
+  const all = {
+    ...(jwt === undefined ? {} : { authorization: `Bearer ${jwt}` }),
+    ...(content === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(content) }),
+    ...headers,
+  };
+  return new Promise((resolve, reject) => {
+    const options = { method, headers: all, agent: false, ...(ca === undefined ? {} : { ca }) };
+    const request = url.startsWith('https:') ? https.request(url, options) : http.request(url, options);
+    request.once('error', reject).once('response', (response) => {
+      bodyOf(response).then((latin1) => {
+        const text = Buffer.from(latin1, 'latin1').toString('utf8');
+        resolve({ status: response.statusCode ?? 0, headers: response.headers, text, json: jsonOf(text) });
+      }, reject);
+    });
+    request.end(content);
+  });
+}
+
+/** Of an answer that is no JSON there is nothing to look at. */
+function jsonOf(text: string): Json {
+  try {
+    return JSON.parse(text) as Json;
+  } catch {
+    return {};
+  }
+}
+
+const POLICIES: readonly Json[] = [
+  { name: 'no-prod', rule: "ref.matches('prod/**')", effect: 'deny' },
+  { name: 'acme', rule: "org == 'acme'", effect: 'allow' },
+];
+
+const RESOURCES: readonly Json[] = [
+  { ref: 'github/pat', resolver: 'gh', from: 'GITHUB_PAT', ...HOSTS },
+  { ref: 'github/raw', resolver: 'gh', from: 'GITHUB_PAT', mode: 'direct' },
+  { ref: 'github/short', resolver: 'gh', from: 'GITHUB_PAT', mode: 'short_lived', ...HOSTS },
+  { ref: 'prod/pat', resolver: 'gh', from: 'GITHUB_PAT', ...HOSTS },
+];
+
+const BACKENDS: Json = { gh: { type: 'env_file', path: './secrets.env' } };
+
+export const BIG = 100 * 1024 * 1024;
+
+/** An API that gives back what it gets, its credential too; and what no API should do. */
+export function serveApi(request: http.IncomingMessage, response: http.ServerResponse): void {
+  const [path] = (request.url ?? '').split('?', 1);
+  const credential = request.headers.authorization ?? 'nothing';
+  switch (path) {
+    case '/big':
+      pour(response, BIG);
+      return;
+    case '/binary':
+      response.writeHead(200, { 'content-type': 'image/png' }).end(Buffer.from([0x89, 0x50, 0, 0xff, 0xfe, 1]));
+      return;
+    case '/redirect':
+      response.writeHead(302, { location: 'https://elsewhere.example/next', 'set-cookie': 'session=1' }).end();
+      return;
+    case '/hang':
+      return;
+    default:
+      void echo(request, response, credential);
+  }
+}
+
+async function echo(request: http.IncomingMessage, response: http.ServerResponse, credential: string): Promise<void> {
+  const body = await bodyOf(request);
+  const { url, method } = request;
+  const encoded = Buffer.from(credential).toString('base64');
+  response.writeHead(200, { 'content-type': 'application/json', 'x-echo': credential });
+  response.end(JSON.stringify({ url, method, credential, encoded, body, escaped: encodeURIComponent(credential) }));
+}
+
+/** As fast as it is read, and no further. */
+function pour(response: http.ServerResponse, bytes: number): void {
+  let left = bytes;
+  const chunk = Buffer.alloc(65_536, 'x');
+  response.writeHead(200, { 'content-type': 'text/plain', 'content-length': bytes });
+  const more = (): void => {
+    while (left > 0 && !response.destroyed) {
+      left -= chunk.length;
+      if (!response.write(chunk)) return;
+    }
+    response.end();
+  };
+  response.on('drain', more);
+  more();
+}
