@@ -81,11 +81,17 @@ const LONGEST_REF = 512;
 
 /** The line that is stored, in ASCII, so that a log can be looked at in a terminal. */
 export function decisionLine(event: ServerEvent): string {
-  const text = event.type === 'decision' ? JSON.stringify(withoutQuery(event), cut) : JSON.stringify(event);
+  const text = event.type === 'decision' ? JSON.stringify(inOrder(withoutQuery(event)), cut) : JSON.stringify(event);
   return `${text.replace(BEYOND_ASCII, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)}\n`;
 }
 
 const BEYOND_ASCII = /[\u007F-\uFFFF]/g;
+
+/** What a person looks for first comes first, however the event was put together. */
+function inOrder({ type, time, id, ...event }: Decision): Decision {
+  const { face, tool, outcome, code, ...rest } = event;
+  return { type, time, id, face, tool, outcome, code, ...rest };
+}
 
 function withoutQuery(event: Decision): Decision {
   return event.path === null ? event : { ...event, path: event.path.replace(/[?#].*$/s, '') };

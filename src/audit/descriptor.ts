@@ -1,5 +1,5 @@
-// Lines for a descriptor that somebody else opened, which is nearly always a pipe: standard output of a container. Node makes such a pipe
-// non-blocking, so a reader that is slow for a moment is waited for, up to a bound. Never closes the descriptor.
+// Lines for a descriptor that somebody else opened, which is nearly always a pipe: standard output of a container. Its reader may be slow for a
+// moment, and is waited for, up to a bound; the server is not held up by it. Never closes the descriptor.
 import { writeSync } from 'node:fs';
 import { systemCode } from '../core/errors.ts';
 
@@ -26,6 +26,7 @@ export class DescriptorAppender {
   constructor(descriptor: number, onLost: (code: string) => void) {
     this.#descriptor = descriptor;
     this.#onLost = onLost;
+    makeNonBlocking(descriptor);
   }
 
   get lost(): number {
@@ -97,6 +98,17 @@ export class DescriptorAppender {
     this.#lost += count;
     if (isFirst) this.#onLost(code);
   }
+}
+
+/** Node does that to a pipe when its stream is first looked at, and has no other way. A write to a full one would stop the whole process. */
+function makeNonBlocking(descriptor: number): void {
+  if (descriptor === 1) process.stdout.on('error', ignore);
+  if (descriptor === 2) process.stderr.on('error', ignore);
+}
+
+/** Whoever writes to the descriptor finds out for itself. */
+function ignore(): void {
+  return;
 }
 
 function linesIn(bytes: Buffer): number {

@@ -1,12 +1,15 @@
-// `kz server init` and `kz server token`: a bundle to start from, and tokens for it, for one person on one machine.
+// `kz server init`, `put` and `token`: a bundle to start from, values for it, and tokens, for one person on one machine.
 import { existsSync } from 'node:fs';
 import { Option, type Command } from 'commander';
 import { userDirectory } from '../config/find.ts';
+import type { Declaration } from '../config/load.ts';
 import { KzError } from '../core/errors.ts';
 import { absolutePath } from '../core/home-path.ts';
 import { writePrivateFile } from '../core/private-file.ts';
-import { durationArgument, useVoice, workingFolder } from './options.ts';
+import { Access } from '../providers/resolve.ts';
+import { durationArgument, giveBack, providerContext, useVoice, withDeadline, withTimeoutFlag, workingFolder } from './options.ts';
 import { notice, print } from './ui.ts';
+import { acceptable, destinationOf, openForWriting, readValue, writeAndReadBack } from './write-secret.ts';
 
 interface InitFlags {
   readonly bundle: string;
@@ -22,7 +25,15 @@ interface TokenFlags {
   readonly ttl: number;
   readonly key?: string;
   readonly kid?: string;
+  readonly out?: string;
   readonly quiet?: boolean;
+}
+
+interface PutFlags {
+  readonly bundle: string;
+  readonly fromFile?: string;
+  readonly quiet?: boolean;
+  readonly timeout: number;
 }
 
 export function defineServerInit(command: Command): void {
@@ -34,6 +45,19 @@ export function defineServerInit(command: Command): void {
     .action(init);
 }
 
+export function defineServerPut(command: Command): void {
+  withTimeoutFlag(command)
+    .requiredOption('-b, --bundle <file>', 'the bundle that has the resource')
+    .argument('<resource>', 'the resource, as callers name it')
+    .option('--from-file <path>', 'read the value from a file')
+    .option('-q, --quiet', 'print errors only')
+    .addHelpText(
+      'after',
+      '\nThe value comes from the terminal, a pipe or a file.\n\nExample:\n  kz server put github/pat --bundle bundle.yaml',
+    )
+    .action(put);
+}
+
 export function defineServerToken(command: Command): void {
   command
     .option('-s, --subject <name>', 'who the token speaks for', 'agent')
@@ -43,6 +67,7 @@ export function defineServerToken(command: Command): void {
     .option('--issuer <url>', 'who issues it (default: the local issuer of `kz server init`)')
     .option('--key <file>', 'sign with this P-256 key, in PEM (default: the one of `kz server init`)')
     .option('--kid <id>', 'what the bundle calls the key')
+    .option('-o, --out <file>', 'write it there, for you alone, instead of printing it')
     .option('-q, --quiet', 'print errors only')
     .addHelpText(
       'after',
@@ -66,7 +91,43 @@ async function init(flags: InitFlags): Promise<void> {
   await writePrivateFile(path, Buffer.from(starterBundle(key)));
   notice(`wrote ${path}`);
   if (isNew) notice(`made the key of your local issuer: ${keyPath}`);
-  notice(`next: \`kz server check -b ${flags.bundle}\`, \`kz server token > agent.jwt\``);
+  notice(`next: \`kz server put github/pat -b ${flags.bundle}\` stores the value, \`kz server token --out agent.jwt\` makes a token`);
+}
+
+async function put(ref: string, flags: PutFlags): Promise<void> {
+  useVoice(flags);
+  const { access, declaration } = await resourceValue(ref, flags.bundle);
+  const provider = await openForWriting(declaration, access);
+  notice(`${ref} goes to ${destinationOf(declaration, provider)}`);
+  const secret = acceptable(declaration, await readValue(declaration, flags.fromFile));
+  try {
+    await withDeadline(flags, (signal) => writeAndReadBack(declaration, secret, provider, signal));
+  } finally {
+    await giveBack(access);
+  }
+  notice(`${ref} is stored`);
+}
+
+/** Throws `secret-undeclared` for what no resource of the bundle covers. */
+async function resourceValue(ref: string, path: string): Promise<{ readonly access: Access; readonly declaration: Declaration }> {
+  const [{ loadBundle }, { ResourceTable }, { declarationIn, providerRef }] = await Promise.all([
+    import('../config/bundle.ts'),
+    import('../server/resources.ts'),
+    import('../server/backends.ts'),
+  ]);
+  const bundle = await loadBundle(path);
+  const found = ResourceTable.compile(bundle).find(ref);
+  const backend = bundle.backends.get(found?.resource.entry.resolver ?? '');
+  if (found === undefined || backend === undefined) {
+    const refs = bundle.resources.map((each) => each.ref);
+    const hint = refs.length === 0 ? 'it has none' : `it has ${refs.join(', ')}`;
+    throw new KzError('secret-undeclared', `no resource of ${path} is called ${JSON.stringify(ref)}`, { hint });
+  }
+  const { entry } = found.resource;
+  const text = providerRef(backend, entry, { ref, captures: found.captures });
+  const declared = declarationIn(bundle, { name: ref, provider: backend.provider, text, field: entry.field });
+  const declaration = entry.description === undefined ? declared : { ...declared, description: entry.description };
+  return { access: new Access(backend.options, providerContext()), declaration };
 }
 
 async function token(flags: TokenFlags): Promise<void> {
@@ -74,7 +135,13 @@ async function token(flags: TokenFlags): Promise<void> {
   const { LOCAL_ISSUER_URL, localKeyPath, readLocalKey, signToken } = await import('../server/local-issuer.ts');
   const { key, issuer = LOCAL_ISSUER_URL, audience, subject, claim: claims = {}, ttl: ttlMs, kid } = flags;
   const path = key === undefined ? localKeyPath(userDirectory(process.env)) : absolutePath(key, workingFolder(), process.env);
-  print(`${await signToken(readLocalKey(path), { issuer, audience, subject, claims, ttlMs, kid })}\n`);
+  const jwt = await signToken(readLocalKey(path), { issuer, audience, subject, claims, ttlMs, kid });
+  if (flags.out === undefined) {
+    print(`${jwt}\n`);
+    return;
+  }
+  await writePrivateFile(absolutePath(flags.out, workingFolder(), process.env), Buffer.from(`${jwt}\n`));
+  notice(`wrote ${flags.out}: whoever has it is ${JSON.stringify(subject)} until it expires`);
 }
 
 /** What the token says by itself. */

@@ -9,7 +9,7 @@ import { parseLocation } from './bundle-location.ts';
 
 /** Signed with a private key; what is published proves it. */
 export const ASYMMETRIC_ALGORITHMS = [
-  ...['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'],
+  ...['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'],
 ] as const;
 /** Signed with what also proves it: only with a key that the bundle names itself. */
 export const HMAC_ALGORITHMS = ['HS256', 'HS384', 'HS512'] as const;
@@ -111,7 +111,8 @@ function asDuration(value: string, context: Context): void {
 
 /** Keys and tokens travel there: plain http is for this machine alone. */
 function webAddress(value: string, context: Context): void {
-  if (!/^https?:\/\/[^\s\\]+$/i.test(value) || !URL.canParse(value)) {
+  // Of ASCII: other letters look like those of somebody else's name.
+  if (!/^https?:\/\/[\x21-\x5b\x5d-\x7e]+$/i.test(value) || !URL.canParse(value)) {
     fail(context, 'is not an address such as https://issuer.example.com');
     return;
   }

@@ -1,6 +1,6 @@
 // What a bundle may say, and whoever wrote it should know that it does.
 import type { Place } from '../core/errors.ts';
-import type { BackendEntry, Bundle, IssuerEntry, ResourceEntry } from './bundle.ts';
+import type { BackendEntry, Bundle, IssuerEntry, PolicyEntry, ResourceEntry } from './bundle.ts';
 
 export interface BundleWarning {
   readonly text: string;
@@ -10,6 +10,7 @@ export interface BundleWarning {
 export function bundleWarnings(bundle: Bundle): readonly BundleWarning[] {
   return [
     ...bundle.issuers.flatMap(ofIssuer),
+    ...bundle.policies.flatMap(ofPolicy),
     ...bundle.resources.flatMap((resource) => ofResource(resource, bundle.backends.get(resource.resolver))),
     ...nothingToDo(bundle),
   ];
@@ -32,6 +33,16 @@ function ofIssuer(issuer: IssuerEntry): readonly BundleWarning[] {
     });
   }
   return warnings;
+}
+
+/** In a review nobody tells a Cyrillic letter from a Latin one. */
+function ofPolicy({ name, rule, at }: PolicyEntry): readonly BundleWarning[] {
+  const [strange] = /[^\p{ASCII}]/u.exec(rule) ?? [];
+  if (strange === undefined) return [];
+  const code = strange.codePointAt(0)?.toString(16).padStart(4, '0') ?? '';
+  return [
+    { text: `the rule of policy ${JSON.stringify(name)} has ${strange}, which may look like another character: \\u${code} cannot`, at },
+  ];
 }
 
 /** Backends whose refs name whatever is on this machine. */

@@ -32,8 +32,13 @@ const MOST_TOKENS = 100_000;
 /** Outside of brackets a level has an indicator or a column of indentation in front of it. */
 const MOST_LEVELS = 64;
 
+/** What turns texts around or ends lines for some programs and not for others: a reviewer would read another bundle. Emoji and names need two of them. */
+const UNSEEN = /(?![\t\n\u200c\u200d])(?!\r\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
+
 /** Never throws for what the text holds. */
 export async function readYaml(text: string): Promise<YamlText | { readonly problems: readonly YamlProblem[] }> {
+  const unseen = unseenIn(text);
+  if (unseen !== undefined) return { problems: [unseen] };
   const yaml = await import('yaml');
   const excess = excessOf(new yaml.Lexer().lex(text));
   if (excess !== undefined) return { problems: [{ message: excess, at: { line: 1, column: 1 } }] };
@@ -44,6 +49,18 @@ export async function readYaml(text: string): Promise<YamlText | { readonly prob
     content,
     place: (path) => reading.positionOf(reading.written(content, path)?.start ?? 0),
     textPlace: (path) => reading.positionOf(reading.textStart(reading.written(content, path)) ?? 0),
+  };
+}
+
+function unseenIn(text: string): YamlProblem | undefined {
+  const { 0: character, index } = UNSEEN.exec(text) ?? { 0: '', index: -1 };
+  if (index === -1) return undefined;
+  const before = text.slice(0, index).split('\n');
+  const code = character.codePointAt(0)?.toString(16).toUpperCase().padStart(4, '0') ?? '';
+  return {
+    message: `the file holds a character that cannot be seen (U+${code})`,
+    hint: 'delete it; where a text needs it, write it with an escape in double quotes',
+    at: { line: before.length, column: (before.at(-1)?.length ?? 0) + 1 },
   };
 }
 

@@ -104,13 +104,20 @@ export interface BackendEntry {
 
 /** Throws one error that holds every problem, each with its place. Does not compile rules: src/server/compile.ts does. */
 export async function loadBundle(path: string): Promise<Bundle> {
+  const { bundle, problems } = await readBundleFile(path);
+  if (problems.length > 0) throw bundleFailure(problems);
+  return bundle;
+}
+
+/** With problems the bundle holds only what is right in it. Throws where there is nothing to read, or no YAML. */
+export async function readBundleFile(path: string): Promise<{ readonly bundle: Bundle; readonly problems: readonly KzError[] }> {
   const file = resolve(path);
   const text = await readText(path);
   const { readYaml } = await import('./bundle-yaml.ts');
   const yaml = await readYaml(text);
   const place = (position: Position): Place => ({ file, ...position });
   if ('problems' in yaml) {
-    throw failure(yaml.problems.map(({ message, hint, at }) => new KzError('config-syntax', message, { hint, at: place(at) })));
+    throw bundleFailure(yaml.problems.map(({ message, hint, at }) => new KzError('config-syntax', message, { hint, at: place(at) })));
   }
   const { readBundle } = await import('./bundle-read.ts');
   const { bundle, problems } = readBundle(yaml.content, {
@@ -119,16 +126,17 @@ export async function loadBundle(path: string): Promise<Bundle> {
     textPlace: (where) => place(yaml.textPlace(where)),
     absolute: (written) => absolutePath(written, dirname(file), {}),
   });
-  if (problems.length === 0) return bundle;
-  throw failure(
-    problems.map(({ path: where, message, hint }) => new KzError('config-invalid', message, { hint, at: place(yaml.place(where)) })),
+  const errors = problems.map(
+    ({ path: where, message, hint }) => new KzError('config-invalid', message, { hint, at: place(yaml.place(where)) }),
   );
+  return { bundle, problems: errors };
 }
 
 /** More of them help nobody, and a file can hold any number. */
 const MOST_PROBLEMS = 100;
 
-function failure(errors: readonly KzError[]): KzError {
+/** One error that holds them in the order of the file. */
+export function bundleFailure(errors: readonly KzError[]): KzError {
   const inOrder = errors.toSorted(({ at: a }, { at: b }) => (a?.line ?? 0) - (b?.line ?? 0) || (a?.column ?? 0) - (b?.column ?? 0));
   const shown = inOrder.slice(0, MOST_PROBLEMS);
   const more = inOrder.length - shown.length;

@@ -30,13 +30,8 @@ function make(input: PolicyInput): CelInput {
   const { issuer, identity, ref, request } = input;
   const [claims, context, groups] = [claimsOf(input.claims), copyOf(input.context), copyOf(identity.groups)];
   const { org, service, env, action, branch, actor } = identity;
-  const { tool, method, host, path } = request;
-  const asked = new Map([
-    ['tool', tool],
-    ['method', method],
-    ['host', host],
-    ['path', path],
-  ]);
+  const { tool, method, host, path, isAmbiguous = false } = request;
+  const asked = new Map([['tool', tool], ['method', method], ['host', host], ...(isAmbiguous ? [] : [['path', path] as const])]);
   const made = {
     issuer,
     org,

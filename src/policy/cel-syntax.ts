@@ -25,7 +25,7 @@ export interface MatchCall {
   readonly isGlob: boolean;
   /** Undefined: it is made when the rule is evaluated. */
   readonly literal: string | undefined;
-  /** Numbers of stars that the rule itself may put into it. */
+  /** Numbers of stars and `#` that the rule itself may put into it. */
   readonly stars: ReadonlySet<number>;
 }
 
@@ -175,11 +175,16 @@ function unknownFunction(name: string, node: ASTNode): SyntaxProblem {
   );
 }
 
-/** How many stars an expression can have that nobody but the author of the rule has put there. */
+/** Stars, and the `#` behind which a pattern is about fields: with one of its own a value would lead to those of another secret. */
+export function marksIn(pattern: string): number {
+  return pattern.split(/[*#]/).length - 1;
+}
+
+/** How many marks an expression can have that nobody but the author of the rule has put there. */
 function starsIn(node: ASTNode, bound: ReadonlyMap<string, ReadonlySet<number>>): ReadonlySet<number> {
   switch (node.op) {
     case 'value':
-      return new Set([typeof node.args === 'string' ? node.args.split('*').length - 1 : 0]);
+      return new Set([typeof node.args === 'string' ? marksIn(node.args) : 0]);
     case 'id':
       return bound.get(node.args) ?? new Set([0]);
     case '+': {

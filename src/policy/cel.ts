@@ -3,7 +3,7 @@
 import { suggest } from '../core/suggest.ts';
 import { celInput, type CelInput } from './cel-input.ts';
 import type { Environment, RE2JS } from './cel-sdk.ts';
-import { inspect, SyntaxProblem, TEXT_VARIABLES, VARIABLES, type MatchCall, type Usage } from './cel-syntax.ts';
+import { inspect, marksIn, SyntaxProblem, TEXT_VARIABLES, VARIABLES, type MatchCall, type Usage } from './cel-syntax.ts';
 import type { PolicyInput } from './permit.ts';
 import { compileRefGlob, LONGEST_REF, type RefGlob } from './ref.ts';
 import { engineFacts, RuleFault, ruleFault } from './rule-fault.ts';
@@ -27,6 +27,9 @@ export interface CelEngine {
 }
 
 const LONGEST_RULE = 8192;
+/** Whoever reviews a rule must see all of it: also where a line ends, and where a text does. */
+const UNSEEN = /(?![\t\n ])[\p{Cc}\p{Cf}\p{Z}]/u;
+const COMMENT_HINT = 'write it as one of YAML, `# …`, in a line above the rule';
 /** Of what one rule may hold; the engine allows more. */
 const LIMITS = { maxAstNodes: 4000, maxDepth: 64, maxListElements: 1000, maxMapEntries: 100, maxCallArguments: 8 };
 
@@ -70,6 +73,8 @@ class Engine implements CelEngine {
   compile(source: string): CelRule | CelProblem {
     if (source.length > LONGEST_RULE) return problemAt(source, 0, `the rule is longer than ${String(LONGEST_RULE)} characters`);
     if (source.trim() === '') return problemAt(source, 0, 'the rule is empty', 'write `true` for everybody');
+    const unseen = source.search(UNSEEN);
+    if (unseen !== -1) return problemAt(source, unseen, 'the rule holds a character that cannot be seen');
     try {
       return this.#compile(source);
     } catch (error) {
@@ -81,6 +86,8 @@ class Engine implements CelEngine {
 
   #compile(source: string): CelRule | CelProblem {
     const evaluate = this.#environment.parse(source);
+    const comment = this.#comment(source);
+    if (comment !== undefined) return problemAt(source, comment, 'the rule has a comment', COMMENT_HINT);
     const usage = inspect(evaluate.ast);
     // In the parsed rule, not in its text: every place in it stays where it is.
     for (const node of usage.cases) node.args[0] = OWN + node.args[0];
@@ -99,6 +106,17 @@ class Engine implements CelEngine {
       );
     }
     return ruleOf(source, evaluate, costOf(source.length + programs, usage));
+  }
+
+  /** Where one starts. In YAML’s folded texts it would take what stands in the next lines. A rule with `$$` for each `//` is one without comments only. */
+  #comment(source: string): number | undefined {
+    if (!source.includes('//')) return undefined;
+    try {
+      this.#environment.parse(source.replaceAll('//', () => '$$'));
+      return undefined;
+    } catch (error) {
+      return engineFacts(error).start;
+    }
   }
 
   /** A function of its own for each call of `matches`. Gives the size of its program. */
@@ -154,7 +172,7 @@ class Patterns {
   }
 
   #madeGlob(pattern: string, stars: ReadonlySet<number>): RefGlob {
-    if (!stars.has(pattern.split('*').length - 1)) throw new RuleFault('a value put a star into the pattern of ref.matches');
+    if (!stars.has(marksIn(pattern))) throw new RuleFault('a value put a star into the pattern of ref.matches, or a #');
     const known = this.#globs.get(pattern);
     if (known !== undefined) return known;
     const glob = compileRefGlob(pattern);

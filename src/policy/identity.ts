@@ -47,13 +47,17 @@ const PLACES: Readonly<Record<Profile['type'], Places>> = {
   custom: {},
 };
 
-/** Of claims that were verified. What is neither text nor a number is not there; of groups only texts are. */
+/**
+ * Of claims that were verified. What is neither text nor a whole number is not there, nor is a number that JavaScript takes for another one; of groups
+ * only texts are.
+ */
 export function identityOf({ type, map }: Profile, claims: Claims): Identity {
+  const proven = type === 'gcp' ? withoutDoubtfulEmail(claims) : claims;
   const account = type === 'kubernetes' ? serviceAccount(claims) : undefined;
   const text = (field: (typeof IDENTITY_FIELDS)[number], otherwise = ''): string => {
     const own = map.get(field);
     if (own !== undefined) return textAt(claims, own) ?? '';
-    return firstText(claims, PLACES[type][field] ?? []) ?? otherwise;
+    return firstText(proven, PLACES[type][field] ?? []) ?? otherwise;
   };
   const own = map.get('groups');
   const groups = own === undefined ? (PLACES[type].groups ?? []) : [own];
@@ -74,6 +78,12 @@ function serviceAccount(claims: Claims): { readonly namespace: string; readonly 
   return namespace === undefined || name === undefined ? undefined : { namespace, name };
 }
 
+/** Anybody can have an account with an address that nobody has verified. Tokens of machines may say nothing of that. */
+function withoutDoubtfulEmail(claims: Claims): Claims {
+  const { email_verified: verified = true } = claims;
+  return verified === true || verified === 'true' ? claims : { ...claims, email: undefined };
+}
+
 function firstText(claims: Claims, paths: readonly KeyPath[]): string | undefined {
   for (const path of paths) {
     const text = textAt(claims, path);
@@ -84,7 +94,7 @@ function firstText(claims: Claims, paths: readonly KeyPath[]): string | undefine
 
 function textAt(claims: Claims, path: KeyPath): string | undefined {
   const value = valueAt(claims, path);
-  if (typeof value === 'number') return String(value);
+  if (Number.isSafeInteger(value)) return String(value);
   return typeof value === 'string' && value !== '' ? value : undefined;
 }
 

@@ -25,6 +25,8 @@ export interface PolicyRequest {
   readonly method: string;
   readonly host: string;
   readonly path: string;
+  /** Servers may read the path differently: every rule that asks for it fails. */
+  readonly isAmbiguous?: boolean;
 }
 
 export interface CompiledPolicy {
@@ -52,10 +54,18 @@ export interface Step {
 
 export const DEFAULT_DENY = 'default-deny';
 
+/** In milliseconds, of all rules. Each of them has less, but there may be many. */
+const LONGEST_MS = 500;
+
 export function permit(input: PolicyInput, policies: readonly CompiledPolicy[]): Verdict {
   const steps: Step[] = [];
+  const started = performance.now();
   for (const policy of policies) {
     const { name, effect } = policy;
+    if (performance.now() - started > LONGEST_MS) {
+      steps.push({ policy: name, effect, result: 'error', error: 'the rules before it took too long' });
+      return { allow: false, policy: name, why: 'rule-error', steps };
+    }
     const step = take(policy, input);
     steps.push(step);
     if (step.result === 'true') return { allow: effect === 'allow', policy: name, why: 'rule', steps };

@@ -84,6 +84,8 @@ function refKey(provider: ProviderName, ref: Ref): string {
 async function askProvider(name: ProviderName, refs: readonly Ref[], access: Access, signal: AbortSignal): Promise<readonly Outcome[]> {
   try {
     const provider = await access.open(name);
+    // Before it is asked: nobody would hear how that fails.
+    signal.throwIfAborted();
     return await orAborted(provider.get(refs, signal), signal);
   } catch (error) {
     return refs.map(() => failure(providerError(name, error, signal)));
@@ -106,7 +108,6 @@ const LAST_WORDS_MS = 50;
 
 /** A provider that does not listen to the signal must not hold the others up. */
 async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
   return new Promise<T>((resolve, reject) => {
     const onAbort = (): void => {
       setTimeout(() => {

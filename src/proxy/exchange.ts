@@ -27,6 +27,8 @@ export interface Session {
   readonly guard: Guard;
   readonly authority: Authority;
   readonly upstream: Upstream;
+  /** Whose connections to upstreams these are, where there are several clients who must not get each other's answers. */
+  readonly owner?: string;
   readonly audit: (event: AuditEvent) => void;
   /** `.keyzero.toml:12` for a rule's index; null as long as nobody knows. */
   readonly ruleAt: (index: number) => string | null;
@@ -81,7 +83,7 @@ export class Exchange {
     const { host, port } = request.target;
     const contents = request.protocol === 'raw' ? {} : { method: request.method, path: pathOf(request) };
     this.decision = request.grant === undefined ? decide({ host, port, ...contents }, session.rules) : GRANTED;
-    this.target = { ...request.target, namedByRule: this.decision.rule?.namesHost === true };
+    this.target = { ...request.target, namedByRule: this.decision.rule?.namesHost === true, owner: session.owner };
   }
 
   /** From here on another session serves it, with tokens of its own. What was decided stays. */

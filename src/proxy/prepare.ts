@@ -28,6 +28,8 @@ export interface Prepared {
   readonly path?: string | undefined;
   /** The whole body, as it came. `untouched`: it goes on as it comes, and nothing is swapped in it. Left out: as in a blind run. */
   readonly body?: Buffer | 'untouched' | undefined;
+  /** Nothing is swapped in the bytes of `body` either: nobody could look at what is in them. */
+  readonly isOpaque?: boolean;
 }
 
 interface Inbound extends Omit<Unprepared, 'request'> {
@@ -47,8 +49,9 @@ export async function prepare(exchange: Exchange, { connection, ...inbound }: In
   connection.once('close', onClose);
   try {
     const prepared = await exchange.session.prepare?.({ request: exchange.request, ...inbound }, abort.signal);
-    if (connection.destroyed) throw new ClosedEarly('the child');
+    // First: its session is told of the end.
     if (prepared !== undefined) exchange.adopt(prepared);
+    if (connection.destroyed) throw new ClosedEarly('the child');
     return prepared?.refusal;
   } finally {
     connection.off('close', onClose);

@@ -15,6 +15,8 @@ export interface Refusal {
   readonly remedy?: readonly string[];
   /** Where the rule stands: `.keyzero.toml:12`. */
   readonly rule?: string | null;
+  /** It has its line in the audit log already. */
+  readonly isAudited?: boolean;
   /** For the audit log: a blocked exchange has a reason, a failed one an error. */
   readonly end: { readonly why: ExchangeWhy } | { readonly error: ExchangeError };
 }

@@ -59,7 +59,7 @@ async function unprepared(exchange: Exchange, inbound: Inbound, proceed: () => v
 /** What `prepare` has read already, or has left alone on purpose. */
 function prepared(exchange: Exchange, { head, source }: Inbound, body: Buffer | 'untouched'): RequestBody {
   if (body === 'untouched') return { kind: 'stream', source, way: {}, length: head.contentLength, unread: true };
-  const rewriter = exchange.swap.body(head.contentType, exchange.notes);
+  const rewriter = exchange.prepared?.isOpaque === true ? undefined : exchange.swap.body(head.contentType, exchange.notes);
   if (rewriter === undefined || decoderFor(head.contentEncoding).kind === 'identity') return whole(exchange, { head }, body, rewriter);
   const plan = recoded({ head, source: Readable.from([body]) }, rewriter);
   return plan.kind === 'stream' ? { ...plan, unread: false } : plan;

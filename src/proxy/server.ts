@@ -142,7 +142,7 @@ export class ProxyServer {
     const { socket } = request;
     const entered = await this.#enter(request);
     if ('status' in entered) {
-      this.#refused('no-credential');
+      if (entered.isAudited !== true) this.#refused('no-credential');
       socket.end(refusedHead(entered));
       return;
     }
@@ -177,7 +177,7 @@ export class ProxyServer {
   async #admit(request: IncomingMessage, refuse: (refusal: Refusal) => void): Promise<Admitted | undefined> {
     const entered = await this.#enter(request);
     if ('status' in entered) {
-      this.#refused('no-credential');
+      if (entered.isAudited !== true) this.#refused('no-credential');
       refuse(entered);
       return undefined;
     }

@@ -88,13 +88,7 @@ export class Backends {
 
   async #ask({ name, provider }: BackendEntry, entry: ResourceEntry, { ref, text }: Asked): Promise<Value> {
     const signal = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(TIMEOUT_MS)]);
-    const declaration: Declaration = {
-      name: ref,
-      provider,
-      ref: text,
-      origin: { file: { path: this.#bundle.file, layer: 'project', how: '--bundle', walkedTo: false, text: '' }, path: [] },
-      ...(entry.field === undefined ? {} : { json_key: entry.field }),
-    };
+    const declaration = declarationIn(this.#bundle, { name: ref, provider, text, field: entry.field });
     const { secrets } = await resolveSecrets(onlyWith(declaration), {}, this.#accessOf(name), signal);
     const [found] = secrets;
     if (found?.state === 'set') return { secret: found.secret, lease: found.lease };
@@ -106,6 +100,21 @@ export class Backends {
     if (access === undefined) throw new KzError('config-invalid', `no backend is called ${JSON.stringify(name)}`);
     return access;
   }
+}
+
+/** A value of a bundle, as the providers know those of `.keyzero.toml`. Relative refs start at the bundle's folder. */
+export function declarationIn({ file }: Pick<Bundle, 'file'>, { name, provider, text, field }: Declared): Declaration {
+  const origin = { file: { path: file, layer: 'project', how: '--bundle', walkedTo: false, text: '' }, path: [] } as const;
+  return { name, provider, ref: text, origin, ...(field === undefined ? {} : { json_key: field }) };
+}
+
+interface Declared {
+  /** For messages. */
+  readonly name: string;
+  readonly provider: BackendEntry['provider'];
+  /** As the provider takes it. */
+  readonly text: string;
+  readonly field: string | undefined;
 }
 
 interface Asked {
@@ -131,24 +140,52 @@ function onlyWith(declaration: Declaration): Config {
 }
 
 /** What the backend calls it. Throws `ref-invalid` for a ref that would mean more there than its resource says. */
-export function providerRef(backend: BackendEntry, { from }: ResourceEntry, written: WrittenRef): string {
+export function providerRef(backend: BackendEntry, entry: Pick<ResourceEntry, 'ref' | 'from'>, written: WrittenRef): string {
+  const { from } = entry;
   const { ref, captures } = written;
-  if (from !== undefined && captures.length > 0 && ref.includes('#')) {
-    throw new KzError('ref-invalid', `ref ${JSON.stringify(ref)} names a field, which its resource does already`);
-  }
-  // Words of a program's command line: one of a caller's must not become an option.
-  if (backend.provider === 'exec' && /(?:^|\s)-/.test(from === undefined ? ref : captures.join(' '))) {
-    throw new KzError('ref-invalid', `ref ${JSON.stringify(ref)} would be an option of the program`);
-  }
   const inner = from === undefined ? ref : filled(from, written);
+  const problem = captures.length === 0 ? undefined : (problemOf(backend, from, written) ?? aliasProblem(backend, entry, inner));
+  if (problem !== undefined) throw new KzError('ref-invalid', `ref ${JSON.stringify(ref)} ${problem}`);
   if (backend.provider === 'file') return fileRef(backend, from, inner);
   return withScheme(inner, SCHEMES.get(backend.type));
 }
 
+function problemOf({ provider }: BackendEntry, from: string | undefined, { ref, captures }: WrittenRef): string | undefined {
+  if (from !== undefined && ref.includes('#')) return 'names a field, which its resource does already';
+  // `app../x` is a ref like any other, and what a star takes of it is not.
+  if (captures.some((text) => /(?:^|\/)\.{1,2}(?:\/|$)/.test(text))) return 'would lead out of what its resource names';
+  if (provider !== 'exec') return undefined;
+  // Words of a program's command line: one of a caller's must not become an option, and none is left out.
+  if (/(?:^|\s)-/.test(from === undefined ? ref : captures.join(' '))) return 'would be an option of the program';
+  return captures.includes('') ? 'leaves out a word of the program' : undefined;
+}
+
+/** In these providers other words for the same secret, or for an older state of it: who asked so would get past the rule that names it. */
+const ALIASES: Partial<Record<BackendEntry['provider'], RegExp>> = {
+  // A version, or an ARN.
+  aws: /:|@(?:aws(?:current|pending|previous)|[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12})(?=#|$)/gi,
+  gcp: /\/versions\//g,
+  // Of kv version 2, whose paths may be written without.
+  vault: /^[^/]+\/data\//g,
+};
+
+/** What the bundle itself writes is meant. */
+function aliasProblem({ provider }: BackendEntry, { ref, from }: Pick<ResourceEntry, 'ref' | 'from'>, inner: string): string | undefined {
+  const alias = ALIASES[provider];
+  if (alias === undefined) return undefined;
+  const plain = ref.replace(/\*+/g, 'x');
+  const meant = from === undefined ? plain : filled(from, { ref: plain, captures: Array.from({ length: 9 }, () => 'x') });
+  return count(inner, alias) > count(meant, alias) ? 'would be another name of a secret, or a version of it' : undefined;
+}
+
+function count(text: string, words: RegExp): number {
+  return text.match(words)?.length ?? 0;
+}
+
 function fileRef({ type, path = '' }: BackendEntry, from: string | undefined, inner: string): string {
   if (type === 'env_file') return `${path}#${inner}`;
-  // Of a caller it is a name like any other, and not somebody's home.
-  return inner.startsWith('~') && from?.startsWith('~') !== true ? `./${inner}` : inner;
+  // Of a caller it is a name like any other, and not somebody's home or the root.
+  return /^[~/]/.test(inner) && from?.[0] !== inner[0] ? `./${inner}` : inner;
 }
 
 function withScheme(ref: string, scheme = ''): string {

@@ -1,6 +1,6 @@
 // From what the bundle says to what can be served: rules compiled, keys read, backends opened on paper. Everything that is wrong with a bundle
-// is found here or in `loadBundle`, and comes back at once; no network is asked.
-import { loadBundle, type Bundle } from '../config/bundle.ts';
+// is found here or in `readBundleFile`, and comes back at once; no network is asked.
+import { bundleFailure, readBundleFile, type Bundle } from '../config/bundle.ts';
 import { KzError } from '../core/errors.ts';
 import type { CompiledPolicy } from '../policy/permit.ts';
 import type { ProviderContext } from '../providers/provider.ts';
@@ -23,15 +23,15 @@ export interface CompileOptions {
 
 /** Throws one error that holds every problem of the bundle, each with its place. */
 export async function compileBundle(path: string, { context, tell }: CompileOptions): Promise<Compiled> {
-  const bundle = await loadBundle(path);
-  const problems: KzError[] = [];
+  const { bundle, problems: known } = await readBundleFile(path);
+  const problems = [...known];
   const resources = await collecting(problems, () => ResourceTable.compile(bundle));
   const policies = await collecting(problems, () => policiesOf(bundle));
   const verifier = await collecting(problems, () =>
     Verifier.open(bundle.issuers, { env: context.env, warn: (text) => tell?.('warning', text) }),
   );
   for (const entry of bundle.resources) await collecting(problems, () => checkRef(bundle, entry));
-  if (resources === undefined || policies === undefined || verifier === undefined || problems.length > 0) throw KzError.all(problems);
+  if (resources === undefined || policies === undefined || verifier === undefined || problems.length > 0) throw bundleFailure(problems);
   return { bundle, version: bundle.version, resources, policies, verifier, backends: new Backends(bundle, context) };
 }
 

@@ -72,7 +72,7 @@ const FORBIDDEN = new Map([
   ...entries(FRAMING, 'content-length transfer-encoding connection keep-alive te trailer upgrade expect http2-settings max-forwards'),
   ...entries(
     ROUTING,
-    'host forwarded x-host x-original-url x-rewrite-url x-http-host-override x-http-path-override x-middleware-subrequest',
+    'host forwarded x-forwarded x-host x-original-url x-rewrite-url x-http-host-override x-http-path-override x-middleware-subrequest',
   ),
   ...entries(METHOD, 'x-http-method x-http-method-override x-method-override x-http-verb-override'),
   ...entries(
@@ -80,7 +80,7 @@ const FORBIDDEN = new Map([
     'cookie cookie2 x-real-ip x-client-ip x-cluster-client-ip true-client-ip cf-connecting-ip fastly-client-ip client-ip',
   ),
   ...entries(IDENTITY, 'remote-user x-remote-user x-user x-webauth-user sudo on-behalf-of x-on-behalf-of x-redmine-switch-user'),
-  ...entries(PART, 'range if-range'),
+  ...entries(PART, 'range if-range request-range x-ms-range'),
 ]);
 
 /** Kubernetes has `Impersonate-Extra-…`, proxies that sign people in have `X-Auth-Request-…`. */

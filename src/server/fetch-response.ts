@@ -39,12 +39,16 @@ const LARGEST_ANSWER = 1024 * 1024;
 export async function readAnswer(incoming: IncomingMessage, options: ReadOptions): Promise<FetchResult> {
   const { method, search } = options;
   const status = incoming.statusCode ?? 0;
-  const hasBody = method !== 'HEAD' && status !== 204 && status !== 304;
+  const isWithBody = hasBody(method, status);
   const found = new Set<string>();
-  const fields = readFields(incoming.rawHeaders, { hasBody, search, found });
+  const fields = readFields(incoming.rawHeaders, { hasBody: isWithBody, search, found });
+  if (isWithBody && !isSearchable(fields.get('content-type'))) {
+    incoming.destroy();
+    throw new ServerFailure('upstream-failed', `${options.host} answered in a charset that cannot be searched for the value`);
+  }
   const replacer = new Replacer(search.set);
-  if (!hasBody) incoming.resume();
-  const body = hasBody ? await readBody(decoded(incoming, options.host), replacer, options) : { bytes: NOTHING, truncated: false };
+  if (!isWithBody) incoming.resume();
+  const body = isWithBody ? await readBody(decoded(incoming, options.host), replacer, options) : { bytes: NOTHING, truncated: false };
   const isText = isUtf8(body.bytes) && (isTextual(fields.get('content-type')) || !body.bytes.includes(0));
   const bodyEncoding = isText ? 'utf8' : 'base64';
   return {
@@ -56,6 +60,11 @@ export async function readAnswer(incoming: IncomingMessage, options: ReadOptions
     remasked: found.size + replacer.found.size > 0,
     searchable: search.isSure,
   };
+}
+
+/** Of an answer. */
+export function hasBody(method: string, status: number): boolean {
+  return method !== 'HEAD' && status !== 204 && status !== 304;
 }
 
 const NOTHING = Buffer.alloc(0);
@@ -115,6 +124,24 @@ function printable(latin1: string): string {
   return text.replaceAll('\t', ' ').replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '\ufffd');
 }
 
+/** What file servers say of bytes that are no text. */
+const NO_CHARSET = new Set(['', 'binary', 'none']);
+
+/**
+ * Letters are ASCII or UTF-16 in every charset that browsers know. In EBCDIC, UTF-7 or UTF-32, which Java servers speak when `Accept` asks for
+ * it, no value would be found.
+ */
+function isSearchable(contentType = ''): boolean {
+  return Array.from(contentType.matchAll(/charset\s*=\s*["']?([^"';,\s]*)/gi), ([, name = '']) => name.toLowerCase()).every((name) => {
+    if (NO_CHARSET.has(name)) return true;
+    try {
+      return new TextDecoder(name).encoding !== '';
+    } catch {
+      return false;
+    }
+  });
+}
+
 /** A coding that cannot be taken off hides what the body holds, so nothing of it is given. */
 function decoded(incoming: IncomingMessage, host: string): Readable {
   const transfer = incoming.headers['transfer-encoding'] ?? 'chunked';
@@ -137,17 +164,26 @@ interface Body {
   readonly truncated: boolean;
 }
 
+/** Searched at once: an answer that comes byte by byte, each the next one of a long value, would take minutes to search. */
+const PIECE = 16 * 1024;
+
 /** Leaving the loop early destroys the source, and with it the connection. */
 async function readBody(source: Readable, replacer: Replacer, { onBytes, limit = LARGEST_ANSWER }: ReadOptions): Promise<Body> {
   const collected = new Collected();
   let total = 0;
+  let [waiting, length]: [Buffer[], number] = [[], 0];
   for await (const chunk of source as AsyncIterable<Buffer>) {
     total += chunk.length;
     onBytes?.(total);
-    collected.add(replacer.push(chunk));
+    waiting.push(chunk);
+    length += chunk.length;
+    if (length < PIECE && collected.length + length <= limit) continue;
+    collected.add(replacer.push(Buffer.concat(waiting)));
+    [waiting, length] = [[], 0];
     // What is held back may be the start of a value: nobody gets it.
     if (collected.length > limit) return { bytes: wholeCharacters(collected.bytes.subarray(0, limit)), truncated: true };
   }
+  collected.add(replacer.push(Buffer.concat(waiting)));
   collected.add(replacer.end());
   const { bytes } = collected;
   return bytes.length > limit ? { bytes: wholeCharacters(bytes.subarray(0, limit)), truncated: true } : { bytes, truncated: false };

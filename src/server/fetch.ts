@@ -11,7 +11,7 @@ import type { Upstream } from '../proxy/upstream.ts';
 import { ServerFailure } from './failure.ts';
 import { sameHeader } from './fetch-headers.ts';
 import { namedHosts, type FetchRequest } from './fetch-request.ts';
-import { readAnswer, type FetchResult } from './fetch-response.ts';
+import { hasBody, readAnswer, type FetchResult } from './fetch-response.ts';
 import { inject, withSearch, type Injected } from './inject.ts';
 
 export { checkFetch, readFetch, type FetchInput, type FetchRequest } from './fetch-request.ts';
@@ -35,6 +35,8 @@ export interface FetchOptions {
   readonly now?: (() => number) | undefined;
   /** Bytes of the body that are given back. Default: 1 MiB. */
   readonly limit?: number | undefined;
+  /** Who asks: no two callers share a connection, where an answer too many would be the next one's. */
+  readonly caller?: { readonly issuer: string; readonly sub: string } | undefined;
 }
 
 const TIMEOUT_MS = 30_000;
@@ -44,7 +46,10 @@ export async function sendFetch(request: FetchRequest, credential: FetchCredenti
   const { entry, ref, secret } = credential;
   const { host } = request.target;
   const injected = inject({ ref, location: entry.location, secret });
-  const target = { ...request.target, namedByRule: namedHosts(entry).covers(host, request.target.port) };
+  const { issuer = '', sub = '' } = options.caller ?? {};
+  // Nor do two refs: an answer is searched for the value of its own.
+  const owner = JSON.stringify([issuer, sub, ref]);
+  const target = { ...request.target, namedByRule: namedHosts(entry).covers(host, request.target.port), owner };
   const limits = new Limits(options.signal, options.timeoutMs ?? TIMEOUT_MS);
   try {
     limits.signal.throwIfAborted();
@@ -54,7 +59,7 @@ export async function sendFetch(request: FetchRequest, credential: FetchCredenti
         readAnswer(incoming, { host, method: request.method, search, onBytes: reporting(options), limit: options.limit }),
       );
     } finally {
-      // An answer that was not read to its end, or an upload that nobody waits for: the connection serves nobody else.
+      // An answer that was not read to its end, or an upload that nobody waits for: the connection serves no other request.
       if (!incoming.complete || !sent.writableFinished) sent.destroy();
     }
   } catch (error) {
@@ -110,6 +115,8 @@ function outgoing({ target, method, path, query, headers, body }: FetchRequest, 
   // A server that compresses anyway is decoded.
   fields.push(...headers.flat(), 'Accept-Encoding', 'identity');
   if (body.length > 0 || ['POST', 'PUT', 'PATCH'].includes(method)) fields.push('Content-Length', String(body.length));
+  // There are servers that do not read a body: on this connection it would be the beginning of the next request, which has a credential.
+  if (body.length > 0) fields.push('Connection', 'close');
   if (injected.kind === 'header') fields.push(injected.name, injected.value);
   const parameters = [query, injected.kind === 'query' ? injected.parameter : ''].filter((text) => text !== '');
   return { method, path: parameters.length === 0 ? path : `${path}?${parameters.join('&')}`, headers: fields, body };
@@ -129,6 +136,7 @@ function ask(upstream: FetchOptions['upstream'], target: Target, { body, ...requ
     let incoming: IncomingMessage | undefined;
     const attempt = (): void => {
       const sent = upstream.request(target, request);
+      if (body.length > 0) sent.shouldKeepAlive = false;
       const giveUp = (): void => {
         // A request that waits for its connection tells of its end only when that has come.
         reject(new GivenUp());
@@ -137,6 +145,8 @@ function ask(upstream: FetchOptions['upstream'], target: Target, { body, ...requ
       signal.addEventListener('abort', giveUp);
       sent.once('response', (answer) => {
         incoming = answer;
+        // And servers that send a body where none belongs: the beginning of the next answer.
+        if (!hasBody(request.method, answer.statusCode ?? 0)) sent.shouldKeepAlive = false;
         // Before anybody reads, and after they have stopped: an error that nobody listens for would end kz.
         answer.on('error', () => undefined);
         resolve({ sent, incoming: answer });

@@ -50,6 +50,11 @@ function readBody(request: IncomingMessage, most: number): Promise<Buffer> {
     const gone = (): void => {
       stop(new ServerFailure('cancelled', 'the client went away'));
     };
+    // It went while somebody found out who it is: nothing of it would be heard any more, and what waits for it would wait for ever.
+    if (request.destroyed) {
+      gone();
+      return;
+    }
     request.on('data', take);
     request.once('end', () => {
       request.off('close', gone);

@@ -157,11 +157,16 @@ export class Routes {
   }
 
   #readiness(): Promise<Answer> {
-    const now = performance.now();
-    if (this.#ready === undefined || now >= this.#ready.until) {
-      this.#ready = { answer: this.#askReadiness(), until: now + READY_FOR_MS };
-    }
-    return this.#ready.answer;
+    const known = this.#ready;
+    if (known !== undefined && performance.now() < known.until) return known.answer;
+    // Nobody asks again while it is being found out.
+    const ready = { answer: this.#askReadiness(), until: Infinity };
+    const settled = (): void => {
+      ready.until = performance.now() + READY_FOR_MS;
+    };
+    ready.answer.then(settled, settled);
+    this.#ready = ready;
+    return ready.answer;
   }
 
   async #askReadiness(): Promise<Answer> {

@@ -10,11 +10,11 @@ import {
 } from 'node:http';
 import { createServer as createHttps, Server as HttpsServer } from 'node:https';
 import type { Socket } from 'node:net';
-import { KzError, systemCode } from '../core/errors.ts';
+import { KzError } from '../core/errors.ts';
 import { HttpRefusal, refusalAnswer, send, setCommonHeaders, type Answer, type Exchange } from './http-answer.ts';
 import type { GuardOptions } from './http-guard.ts';
 import { Routes, type RouteOptions } from './http-routes.ts';
-import { formatListen, type ListenAddress } from './listen.ts';
+import { cannotListen, formatListen, type ListenAddress } from './listen.ts';
 
 export type { FetchAsk, FetchResult, ResolveAsk, ResolveResult } from './http-ask.ts';
 export type { Readiness } from './http-routes.ts';
@@ -70,7 +70,7 @@ export class HttpServer {
     const { host, port } = options.listen;
     await new Promise<void>((resolve, reject) => {
       http.#server.once('error', (error) => {
-        reject(cannotListen(options.listen, error));
+        reject(cannotListen(options.listen, '--listen', error));
       });
       http.#server.listen({ host, port, backlog: 1024 }, resolve);
     });
@@ -222,19 +222,4 @@ function makeTlsServer(tls: TlsIdentity, options: ServerOptions, listener: Reque
 function badTls(error: unknown): KzError {
   const hint = 'run `openssl x509 -noout -in CERTIFICATE` and `openssl pkey -noout -in KEY`, and see that they belong together';
   return new KzError('config-invalid', 'cannot use the TLS certificate and key', { hint, cause: error });
-}
-
-const REASONS: Readonly<Record<string, string>> = {
-  EADDRINUSE: 'something else listens there',
-  EACCES: 'ports below 1024 are for the administrator',
-  EADDRNOTAVAIL: 'this machine does not have that address',
-  EAFNOSUPPORT: 'this machine does not have IPv6',
-};
-
-function cannotListen(listen: ListenAddress, error: Error): KzError {
-  const code = systemCode(error) ?? 'unknown error';
-  return new KzError('start-failed', `cannot listen on ${formatListen(listen)}: ${REASONS[code] ?? code}`, {
-    hint: code === 'EADDRINUSE' ? 'let --listen name another port; 0 is one that is free' : undefined,
-    cause: error,
-  });
 }

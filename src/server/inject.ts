@@ -1,4 +1,5 @@
 // Puts a credential into a request, and says what an answer has to be searched for afterwards. The one file of a fetch that sees the value.
+import { isUtf8 } from 'node:buffer';
 import type { CredentialLocation } from '../config/bundle.ts';
 import { Secret } from '../core/secret.ts';
 import { formsOf, SHORTEST_FORM } from '../mask/form.ts';
@@ -86,7 +87,17 @@ function searchFor(credential: Credential): Search {
     ...secrets.flatMap((each) => rareForms(each.reveal().trim(), mark)).map((form) => ({ name: ref, ...form })),
     ...asSent(credential, mark).map((form) => ({ name: ref, ...form })),
   ];
-  return { set: new ReplacementSet(list), isSure: !secrets.some((each) => Remasker.tooShort(each)) };
+  // The space around a value is not what tells it from other text, and on its way it may get lost.
+  const isSure = !secrets.some((each) => Remasker.tooShort(new Secret(each.reveal().trim())));
+  return { set: new ReplacementSet([...list, ...list.flatMap(inUtf16)]), isSure };
+}
+
+/** A whole answer can be in it, in either order of the bytes, whatever spelling is in there. */
+function inUtf16({ name, find, put }: Replacement): readonly Replacement[] {
+  if (!isUtf8(find)) return [];
+  const [text, mark] = [find.toString(), put.toString()];
+  const little = { name, find: Buffer.from(text, 'utf16le'), put: Buffer.from(mark, 'utf16le') };
+  return [little, { name, find: Buffer.from(little.find).swap16(), put: Buffer.from(little.put).swap16() }];
 }
 
 function passwordOf(location: CredentialLocation, secret: Secret): readonly Secret[] {
@@ -97,15 +108,15 @@ function passwordOf(location: CredentialLocation, secret: Secret): readonly Secr
 
 type Found = Omit<Replacement, 'name'>;
 
-/** Spellings that a whole answer can be in (UTF-16), that a header's bytes have (latin1), and that escape what needs no escape. */
+/** Spellings of hosts and shouted names (case), of a header's bytes (latin1), and with escapes for what needs none. */
 function rareForms(value: string, mark: string): readonly Found[] {
   if (Buffer.byteLength(value) < SHORTEST_FORM) return [];
   const upper = Buffer.from(value).reduce((text, byte) => `${text}%${byte.toString(16).toUpperCase().padStart(2, '0')}`, '');
   return [
-    { find: Buffer.from(value, 'utf16le'), put: Buffer.from(mark, 'utf16le') },
-    { find: Buffer.from(value, 'utf16le').swap16(), put: Buffer.from(mark, 'utf16le').swap16() },
-    { find: Buffer.from(upper), put: Buffer.from(mark) },
-    { find: Buffer.from(upper.toLowerCase()), put: Buffer.from(mark) },
+    ...[upper, upper.toLowerCase(), value.toUpperCase(), value.toLowerCase()].map((text) => ({
+      find: Buffer.from(text),
+      put: Buffer.from(mark),
+    })),
     ...(/[\x80-\xff]/.test(value) && /^[\0-\xff]*$/.test(value) ? [{ find: Buffer.from(value, 'latin1'), put: Buffer.from(mark) }] : []),
   ].filter(({ find }) => find.length >= SHORTEST_FORM);
 }

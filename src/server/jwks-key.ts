@@ -26,6 +26,8 @@ export const SYMMETRIC: readonly string[] = ['HS256', 'HS384', 'HS512'];
 
 const MOST_KEYS = 100;
 const LEAST_RSA_BITS = 2048;
+/** With what is larger, a server could keep kz busy for each token of its callers. */
+const MOST_RSA_BITS = 8192;
 
 /** An RFC 7517 key set. Keys that are private, secret, for encryption or of an unknown kind do not count; throws `provider-failed` for no key set. */
 export function parseKeySet(document: unknown, who: string): KeySet {
@@ -75,7 +77,7 @@ function isForSignatures({ kty, use, key_ops: operations, d, kid }: Readonly<Rec
 
 function verifyKey(jwk: Readonly<Record<string, unknown>>): VerifyKey | undefined {
   const key = publicKey(jwk);
-  if (key === undefined) return undefined;
+  if (key === undefined || (key.asymmetricKeyDetails?.modulusLength ?? 0) > MOST_RSA_BITS) return undefined;
   const { alg, kid } = jwk;
   const algorithms = algorithmsOf(key).filter((algorithm) => alg === undefined || alg === algorithm);
   return algorithms.length === 0 ? undefined : { kid: typeof kid === 'string' ? kid : undefined, algorithms, key };

@@ -55,10 +55,14 @@ export class KeyServer {
         hint: 'its `issuer` must be the same as `issuer_url`, or write `jwks_url`',
       });
     }
-    const { jwks_uri: text } = document;
+    return this.named(document.jwks_uri);
+  }
+
+  /** `jwks_uri` of the discovery document. A server elsewhere does not choose what kz asks on this machine. Throws `provider-failed`. */
+  named(text: unknown): URL {
     const url = typeof text === 'string' ? safeUrl(text) : undefined;
-    if (url !== undefined) return url;
-    throw new KzError('provider-failed', `${who} names no https URL as its jwks_uri`, { hint: 'write `jwks_url`' });
+    if (url !== undefined && (!isLoopback(url.hostname) || isLoopback(this.#first.hostname))) return url;
+    throw new KzError('provider-failed', `${this.#first.href} names no https URL as its jwks_uri`, { hint: 'write `jwks_url`' });
   }
 
   async #ask(url: URL, signal: AbortSignal): Promise<unknown> {

@@ -2,7 +2,7 @@
 // what it stands for could change between the check and the listening.
 import { isIP } from 'node:net';
 import { addressKind } from '../core/address.ts';
-import { KzError } from '../core/errors.ts';
+import { KzError, systemCode } from '../core/errors.ts';
 import { canonicalHost } from '../core/host-name.ts';
 
 export interface ListenAddress {
@@ -31,6 +31,22 @@ export function parseListen(text: string): ListenAddress {
 export function formatListen({ host, port }: Pick<ListenAddress, 'host' | 'port'>): string {
   const name = host ?? '0.0.0.0';
   return `${isIP(name) === 6 ? `[${name}]` : name}:${String(port)}`;
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'something else listens there',
+  EACCES: 'ports below 1024 are for the administrator',
+  EADDRNOTAVAIL: 'this machine does not have that address',
+  EAFNOSUPPORT: 'this machine does not have IPv6',
+};
+
+/** `flag` names the address. */
+export function cannotListen(listen: Pick<ListenAddress, 'host' | 'port'>, flag: string, error: unknown): KzError {
+  const code = systemCode(error) ?? 'unknown error';
+  return new KzError('start-failed', `cannot listen on ${formatListen(listen)}: ${REASONS[code] ?? code}`, {
+    hint: code === 'EADDRINUSE' ? `let ${flag} name another port; 0 is one that is free` : undefined,
+    cause: error,
+  });
 }
 
 function unfit(text: string): KzError {

@@ -16,6 +16,8 @@ export async function serveMcpStdio(options: McpOptions, { stdin, stdout }: McpS
   const sdk = await import('./mcp-sdk.ts');
   const shared = withRememberedHealth(options);
   const running = new Set<Promise<unknown>>();
+  // Each answer that waits for a slow reader is a listener.
+  stdout.setMaxListeners(0);
   const transport = new sdk.StdioServerTransport(stdin, stdout);
   const gone = Promise.race([endOf(stdin), endOf(stdout), aborted(signal)]);
   const server = sdk.serveStdio(() => makeMcpServer(sdk, shared, { running }), { transport });

@@ -7,21 +7,43 @@ import type { ServerOptions } from './serve.ts';
 
 type OwnJwt = (signal: AbortSignal) => Promise<string | undefined>;
 
+type OwnJwtOptions = Pick<ServerOptions, 'jwt' | 'context' | 'tell'> & {
+  /** Of a call that ends here, before there is a token to verify. */
+  readonly refused: (failure: ServerFailure) => void;
+};
+
 /** From a file, `KEYZERO_JWT`, or the CI system; undefined when there is none of these. Throws `jwt-missing` for one that cannot be read. */
-export function serversOwnJwt({
-  jwt: { file, audience },
-  context: { env },
-  tell,
-}: Pick<ServerOptions, 'jwt' | 'context' | 'tell'>): OwnJwt {
-  const path = file === undefined ? undefined : absolutePath(file, process.cwd(), env);
-  const source = new WorkloadJwt({ env, who: 'this server', file: path, usualVariable: USUAL_VARIABLE, audience });
+export function serversOwnJwt({ refused, ...options }: OwnJwtOptions): OwnJwt {
+  const source = sourceOf(options);
   return async (signal) => {
     try {
       return (await source.find(signal))?.jwt;
     } catch (error) {
       if (!(error instanceof KzError)) throw error;
-      tell('warning', error.message);
-      throw new ServerFailure('jwt-missing', 'the token that this server was started with cannot be read', { cause: error });
+      options.tell('warning', wordsOf(error));
+      const failure = new ServerFailure('jwt-missing', 'the token that this server was started with cannot be read', { cause: error });
+      refused(failure);
+      throw failure;
     }
   };
+}
+
+/** Tells whoever starts the server what its callers will run into; the model that is told then cannot change it. Never rejects. */
+export async function checkOwnJwt(options: Omit<OwnJwtOptions, 'refused'>, signal: AbortSignal): Promise<void> {
+  try {
+    if ((await sourceOf(options).find(signal)) === undefined) options.tell('warning', NO_TOKEN);
+  } catch (error) {
+    if (error instanceof KzError) options.tell('warning', wordsOf(error));
+  }
+}
+
+const NO_TOKEN = `neither --jwt-file nor ${USUAL_VARIABLE} gives a token (JWT): only calls that bring one of their own are answered`;
+
+function wordsOf({ message }: KzError): string {
+  return `no token for callers: ${message}`;
+}
+
+function sourceOf({ jwt: { file, audience }, context: { env } }: Pick<OwnJwtOptions, 'jwt' | 'context'>): WorkloadJwt {
+  const path = file === undefined ? undefined : absolutePath(file, process.cwd(), env);
+  return new WorkloadJwt({ env, who: 'this server', file: path, usualVariable: USUAL_VARIABLE, audience });
 }

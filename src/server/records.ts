@@ -3,6 +3,7 @@ import { DecisionLog } from '../audit/decision-log.ts';
 import type { Decision } from '../audit/decision.ts';
 import type { Compiled } from './compile.ts';
 import { exchangeLine } from './exchange-line.ts';
+import type { FailureCode } from './failure.ts';
 import { Metrics } from './metrics.ts';
 import type { ServerOptions } from './serve.ts';
 import { auditSink } from './server-flags.ts';
@@ -10,6 +11,11 @@ import type { TokenProxyEvent } from './token-proxy.ts';
 
 /** The caller was not let in. */
 const JWT_FAILURES = /^(?:jwt-|issuer-unknown$|keys-unavailable$)/;
+
+/** Why a request was refused without, or in spite of, an answer of the policies. Every other code is in the line of the decision that it was. */
+const BESIDE_POLICIES: ReadonlySet<string> = new Set<FailureCode>([
+  ...(['token-invalid', 'token-expired', 'jwt-expired', 'request-invalid', 'header-forbidden'] as const),
+]);
 
 export class Records {
   readonly metrics: Metrics;
@@ -40,9 +46,10 @@ export class Records {
     this.metrics.decision({ face, tool: tool ?? 'none', outcome, policy: policy ?? undefined });
   }
 
-  /** Each use of a token was a decision and has its line: here are the requests that had none, and what never came so far. */
+  /** Each use of a token that came as far as the policies was a decision and has its line: here is everything else. */
   exchange({ event, caller, refs, code }: TokenProxyEvent): void {
     if (refs.length > 0 || (event.type !== 'exchange' && event.type !== 'refused')) return;
+    if (code !== undefined && !BESIDE_POLICIES.has(code)) return;
     this.decision(exchangeLine(event, { caller, code }));
   }
 

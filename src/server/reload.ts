@@ -11,6 +11,8 @@ export interface ReloadOptions extends CompileOptions {
   /** The old one goes on. */
   readonly refuse: (error: KzError) => void;
   readonly signal: AbortSignal;
+  /** What `identify` said of the file before the bundle that serves was read. */
+  readonly known: string;
 }
 
 export class Reloader {
@@ -25,7 +27,7 @@ export class Reloader {
     const changed = (): void => {
       this.now();
     };
-    watchPaths([{ path, known: undefined, changed }], POLL_MS, options.signal);
+    watchPaths([{ path, known: options.known, changed }], POLL_MS, options.signal);
   }
 
   /** One at a time; what changes meanwhile is read afterwards. */

@@ -51,10 +51,14 @@ export class ResourceTable {
     this.#globs = rows.filter(({ glob }) => !glob.isExact).sort((a, b) => b.prefix - a.prefix);
   }
 
-  /** The exact one, else the glob that says most before its first star. `ref` has no problem (policy/ref.ts). */
+  /**
+   * The exact one, else the glob that says most before its first star. A field of what is exact leads to no glob: what holds for the whole (its mode,
+   * its hosts) would not hold for its parts. `ref` has no problem (policy/ref.ts).
+   */
   find(ref: string): FoundResource | undefined {
     const exact = this.#exact.get(ref);
     if (exact !== undefined) return { resource: exact, captures: [] };
+    if (ref.includes('#') && this.#exact.has(ref.slice(0, ref.indexOf('#')))) return undefined;
     for (const { resource, glob } of this.#globs) {
       const captures = glob.match(ref);
       if (captures !== undefined) return { resource, captures };

@@ -1,7 +1,9 @@
 // One server: the bundle and everything that serves it, opened in order and closed in the opposite one.
+import { resolve as absolute } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { formatPlace, KzError } from '../core/errors.ts';
 import { Opened } from '../core/opened.ts';
+import { identify } from '../providers/file-watch.ts';
 import type { ProviderContext } from '../providers/provider.ts';
 import { trustedRoots } from '../proxy/roots.ts';
 import { UpstreamProxies } from '../proxy/upstream-proxy.ts';
@@ -9,15 +11,17 @@ import { Upstream } from '../proxy/upstream.ts';
 import { compileBundle, type Compiled } from './compile.ts';
 import { httpUseCases, mcpUseCases, type FaceParts } from './faces.ts';
 import { checkHealth } from './health.ts';
+import type { ServerFailure } from './failure.ts';
 import { HttpServer, type Readiness } from './http.ts';
 import { DEFAULT_LIMITS, Limits } from './limits.ts';
-import { formatListen, parseListen, type ListenAddress } from './listen.ts';
+import { cannotListen, formatListen, parseListen, type ListenAddress } from './listen.ts';
 import { openMcpHttp } from './mcp-http.ts';
 import { serveMcpStdio } from './mcp-stdio.ts';
 import type { McpOptions } from './mcp.ts';
 import { Records } from './records.ts';
 import { Reloader } from './reload.ts';
-import { serversOwnJwt } from './own-jwt.ts';
+import { checkOwnJwt, serversOwnJwt } from './own-jwt.ts';
+import { Retired } from './retired.ts';
 import { Seal } from './seal.ts';
 import { readTls, writeCertificate, type TlsFiles, type TlsIdentity } from './tls-files.ts';
 import { LiveService } from './service.ts';
@@ -67,8 +71,8 @@ export interface RunningServer {
   readonly ended: Promise<void>;
 }
 
-/** How long a backend has to take back what it lent, in milliseconds. */
-const GIVE_BACK_MS = 1500;
+/** A backend's answer may come this late, in milliseconds, and be used from then on. */
+const LONGEST_ANSWER_MS = 20_000;
 
 /** Throws everything that is wrong before anything is served. */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
@@ -92,6 +96,7 @@ class Server implements RunningServer {
   readonly #limits: Limits;
   readonly #service: LiveService;
   readonly #upstream: Upstream;
+  readonly #retired = new Retired();
   readonly #reloader: Reloader;
   readonly #startedAt = performance.now();
   #compiled: Compiled;
@@ -101,6 +106,8 @@ class Server implements RunningServer {
 
   static async open(options: ServerOptions, opened: Opened): Promise<Server> {
     checkFlags(options);
+    // Before it is read: what it becomes from then on is a change.
+    const known = await identify(absolute(options.bundle));
     const compiled = await compileBundle(options.bundle, options);
     const tls = options.tls === undefined ? undefined : await readTls(options.tls);
     const keyFile = tokenKeyFile(options.tokenKeyFile, options.context.env);
@@ -112,12 +119,12 @@ class Server implements RunningServer {
     opened.add(() => {
       upstream.destroy();
     });
-    const server = new Server(options, { opened, compiled, upstream });
+    const server = new Server(options, { opened, known, compiled, upstream });
     await server.#openFaces({ tls, seal, shortLived });
     return server;
   }
 
-  private constructor(options: ServerOptions, { opened, compiled, upstream }: Parts) {
+  private constructor(options: ServerOptions, { opened, known, compiled, upstream }: Parts) {
     this.#options = options;
     this.#opened = opened;
     this.#compiled = compiled;
@@ -138,11 +145,12 @@ class Server implements RunningServer {
       },
       limits: this.#limits,
     });
-    opened.add(() => this.#compiled.backends.close(AbortSignal.timeout(GIVE_BACK_MS)));
+    opened.add(() => this.#retired.close(this.#compiled.backends));
+    opened.add(() => {
+      this.#stopping.abort();
+    });
     this.#reloader = new Reloader(compiled.bundle.file, {
-      context: options.context,
-      tell: options.tell,
-      signal: this.#stopping.signal,
+      ...{ context: options.context, tell: options.tell, known, signal: this.#stopping.signal },
       adopt: (next) => {
         this.#adopt(next);
       },
@@ -160,14 +168,13 @@ class Server implements RunningServer {
     const { tls, tell } = this.#options;
     if (tls === undefined || this.#http === undefined) return;
     const http = this.#http;
-    readTls(tls).then(
-      (identity) => {
+    readTls(tls)
+      .then((identity) => {
         http.reloadTls(identity);
-      },
-      (error: unknown) => {
+      })
+      .catch((error: unknown) => {
         tell('warning', `${error instanceof KzError ? error.message : 'the TLS files cannot be read'}; the old certificate goes on`);
-      },
-    );
+      });
   }
 
   stop(): void {
@@ -198,6 +205,8 @@ class Server implements RunningServer {
       audit: (event) => {
         this.#records.exchange(event);
       },
+    }).catch((error: unknown) => {
+      throw cannotListen(listen, '--proxy', error);
     });
     const proxy = this.#proxy;
     this.#opened.add(() => proxy.close());
@@ -224,10 +233,16 @@ class Server implements RunningServer {
   }
 
   #openStdio(streams: NonNullable<ServerOptions['mcp']>, mcp: McpOptions): void {
-    const ownJwt = serversOwnJwt(this.#options);
-    const over = serveMcpStdio({ ...mcp, ownJwt }, streams, this.#stopping.signal);
-    this.#opened.add(() => over.then(() => undefined));
-    void over.finally(() => {
+    const { jwt, context, tell } = this.#options;
+    const { signal } = this.#stopping;
+    const refused = (failure: ServerFailure): void => {
+      this.#service.refused('mcp', failure);
+    };
+    const ownJwt = serversOwnJwt({ jwt, context, tell, refused });
+    void checkOwnJwt({ jwt, context, tell }, signal);
+    const over = serveMcpStdio({ ...mcp, ownJwt }, streams, signal).catch(this.#internal);
+    this.#opened.add(() => over);
+    void over.then(() => {
       this.stop();
     });
   }
@@ -244,8 +259,8 @@ class Server implements RunningServer {
     this.#service.replace(next);
     this.#records.reloaded(next.version, 0);
     this.#options.tell('notice', `serving ${next.bundle.file} anew`);
-    // Calls that have begun may still ask the old backends.
-    setTimeout(() => void old.backends.close(AbortSignal.timeout(GIVE_BACK_MS)), this.#options.fetchTimeoutMs).unref();
+    // Calls that have begun may still ask the old backends, and use what these lent.
+    this.#retired.add(old.backends, LONGEST_ANSWER_MS + this.#options.fetchTimeoutMs);
   }
 
   #refuse(error: KzError): void {
@@ -275,6 +290,8 @@ class Server implements RunningServer {
 
 interface Parts {
   readonly opened: Opened;
+  /** Of the bundle's file, before it was read. */
+  readonly known: string;
   readonly compiled: Compiled;
   readonly upstream: Upstream;
 }

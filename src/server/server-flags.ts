@@ -18,9 +18,24 @@ export function checkFlags(options: ServerOptions): void {
     'add --tls-cert and --tls-key; or --allow-plaintext, if something in front has TLS',
   );
   refuseOpen('--proxy', proxy, allowPlaintext, 'add --allow-plaintext, if the network in between is yours');
+  refuseIdle('--jwt-file', options.jwt.file, { needs: '--mcp', given: mcp, hint: 'callers over HTTP send their own token' });
+  refuseIdle('--jwt-audience', options.jwt.audience, { needs: '--mcp', given: mcp, hint: 'callers over HTTP send their own token' });
+  refuseIdle('--proxy-ca-file', options.proxyCaFile, { needs: '--proxy', given: proxy });
   if (mcp !== undefined && (audit === '-' || audit === 'stdout')) {
     throw new KzError('usage', 'with --mcp standard output belongs to the protocol', { hint: '--audit stderr, or --audit FILE' });
   }
+}
+
+interface Need {
+  readonly needs: string;
+  /** Of that flag. */
+  readonly given: unknown;
+  readonly hint?: string;
+}
+
+/** A flag that does nothing is one that somebody counts on. */
+function refuseIdle(flag: string, value: string | undefined, { needs, given, hint }: Need): void {
+  if (value !== undefined && given === undefined) throw new KzError('usage', `${flag} needs ${needs}`, { hint });
 }
 
 /** What would carry tokens, or values, through a network in the clear has to be asked for. */

@@ -8,6 +8,7 @@ import type { Secret } from '../core/secret.ts';
 import { permit, type CompiledPolicy, type PolicyInput, type PolicyRequest, type Tool, type Verdict } from '../policy/permit.ts';
 import { refProblem } from '../policy/ref.ts';
 import type { Backends } from './backends.ts';
+import { DecidingTime } from './deciding-time.ts';
 import { ServerFailure } from './failure.ts';
 import type { Limits } from './limits.ts';
 import type { FoundResource, Resource, ResourceTable } from './resources.ts';
@@ -82,9 +83,14 @@ export interface ServiceOptions {
 
 /** In characters of JSON: what a caller may say about itself. */
 const LARGEST_CONTEXT = 16_384;
+/** Of arrays and objects within each other. */
+const DEEPEST_CONTEXT = 32;
 
 export class LiveService implements Service {
   readonly #options: ServiceOptions;
+  readonly #time = new DecidingTime();
+  /** Why there were no keys. */
+  readonly #told = new WeakSet<object>();
   #served: Served;
 
   constructor(served: Served, options: ServiceOptions) {
@@ -119,8 +125,8 @@ export class LiveService implements Service {
       this.#options.limits.take(caller);
       return caller;
     } catch (error) {
-      const failure = this.#asFailure(error, signal);
-      line.end(failure.status < 500 ? 'denied' : 'failed', failure.code);
+      const failure = this.#withoutAddresses(this.#asFailure(error, signal));
+      line.end(outcomeOf(failure), failure.code);
       this.#options.audit(line.facts);
       throw failure;
     }
@@ -133,7 +139,8 @@ export class LiveService implements Service {
       // 0. A connection through the proxy was verified once, and carries as many requests as it likes.
       if (ask.face === 'proxy') this.#options.limits.take(caller);
       // 1. Decide: whether the ref leads anywhere is for those who may ask for it.
-      const verdict = decideRef(caller, ask, served);
+      requireIssuer(caller, served);
+      const verdict = this.#time.of(caller, () => decideRef(caller, ask, served));
       line.set({ policy: verdict.policy, why: verdict.why });
       if (!verdict.allow) throw denied(verdict, ask);
       // 2. Look up.
@@ -147,20 +154,35 @@ export class LiveService implements Service {
       return result;
     } catch (error) {
       const failure = this.#asFailure(error);
-      line.end(failure.status < 500 && failure.code !== 'cancelled' ? 'denied' : 'failed', failure.code);
+      line.end(outcomeOf(failure), failure.code);
       throw failure;
     } finally {
       this.#options.audit(line.facts);
     }
   }
 
+  /** The audit line of a call that ended before there was a token to verify. */
+  refused(face: Face, failure: ServerFailure): void {
+    const line = new Line({ face });
+    line.end(outcomeOf(failure), failure.code);
+    this.#options.audit(line.facts);
+  }
+
   list(caller: Caller, face: Face): readonly ListedResource[] {
     const served = this.#served;
     const line = new Line({ ...whoIs(caller), face, tool: 'list' });
-    const listed = served.resources.all.filter((resource) => mayUse(caller, resource, served)).map(asListed);
-    line.end('allowed');
-    this.#options.audit(line.facts);
-    return listed;
+    try {
+      requireIssuer(caller, served);
+      const listed = served.resources.all.filter((resource) => this.#time.of(caller, () => mayUse(caller, resource, served))).map(asListed);
+      line.end('allowed');
+      return listed;
+    } catch (error) {
+      const failure = this.#asFailure(error);
+      line.end(outcomeOf(failure), failure.code);
+      throw failure;
+    } finally {
+      this.#options.audit(line.facts);
+    }
   }
 
   #grant(facts: Omit<Grant, 'secret' | 'note'>, { found, served, line }: Granting): Grant {
@@ -178,6 +200,16 @@ export class LiveService implements Service {
         line.set({ status });
       },
     };
+  }
+
+  /** Nobody has proven anything yet: where keys come from, and what answers there, is for the operator, who is told once for each attempt. */
+  #withoutAddresses(failure: ServerFailure): ServerFailure {
+    const { code, message, hint, retryAfterMs, cause } = failure;
+    if (code !== 'keys-unavailable') return failure;
+    const isTold = typeof cause === 'object' && cause !== null && this.#told.has(cause);
+    if (!isTold) this.#options.tell(hint === undefined ? message : `${message} (${hint})`);
+    if (typeof cause === 'object' && cause !== null) this.#told.add(cause);
+    return new ServerFailure(code, 'the keys of the token’s issuer cannot be had', { retryAfterMs, cause: failure });
   }
 
   /** A provider's words may name accounts, addresses and paths: the operator reads them, the caller learns that it did not work. */
@@ -227,6 +259,11 @@ class Line {
   }
 }
 
+/** Who goes away was not refused. */
+function outcomeOf({ code, status }: ServerFailure): Decision['outcome'] {
+  return status < 500 && code !== 'cancelled' ? 'denied' : 'failed';
+}
+
 const NOTHING: Omit<Decision, 'time' | 'id' | 'face'> = {
   ...({ type: 'decision', outcome: 'failed', ms: 0 } as const),
   ...{ tool: null, issuer: null, iss: null, sub: null, jti: null, ref: null, resolver: null, mode: null },
@@ -241,13 +278,27 @@ function whatIsAsked({ face, tool, ref, request }: Ask): Partial<Facts> & Pick<F
   return { face, tool, ref, ...(request === undefined ? {} : { host: request.host, method: request.method, path: request.path }) };
 }
 
+/** A bundle that was loaded since then may have another issuer under that name, or none. */
+function requireIssuer(caller: Caller, { verifier }: Served): void {
+  if (!verifier.has(caller)) throw new ServerFailure('issuer-unknown', 'the issuer of this caller is not in the bundle any more');
+}
+
 function decideRef(caller: Caller, ask: Ask, { policies }: Served): Verdict {
   const problem = refProblem(ask.ref);
   if (problem !== undefined) throw new ServerFailure('ref-invalid', `the resource name ${problem}`);
+  // First: a text is made of it, and policies walk through it, one call within the other.
+  if (isDeeper(ask.context, DEEPEST_CONTEXT)) {
+    throw new ServerFailure('request-invalid', `the context is nested more than ${String(DEEPEST_CONTEXT)} deep`);
+  }
   if (ask.context !== undefined && JSON.stringify(ask.context).length > LARGEST_CONTEXT) {
     throw new ServerFailure('request-invalid', `the context is larger than ${String(LARGEST_CONTEXT)} characters`);
   }
   return permit(inputOf(caller, ask), policies);
+}
+
+function isDeeper(value: unknown, depth: number): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return depth === 0 || Object.values(value).some((each) => isDeeper(each, depth - 1));
 }
 
 const NO_REQUEST = { method: '', host: '', path: '' };

@@ -57,20 +57,26 @@ export class TokenProxy {
     };
     socket.once('close', onClose);
     try {
-      return this.#sessionOf(await this.#verified(jwt, abort.signal));
+      return this.#sessionOf(await this.#verified(jwt, abort.signal), jwt);
     } catch (error) {
       if (!(error instanceof ServerFailure)) throw error;
       const { status, code, message } = error;
       // Whatever is wrong with the credential: another one may help.
-      return { status: status >= 500 || status === 429 ? status : 407, code, message, end: { why: 'other' } };
+      const isAudited = !this.#isOurs(jwt);
+      return { status: status >= 500 || status === 429 ? status : 407, code, message, isAudited, end: { why: 'other' } };
     } finally {
       socket.off('close', onClose);
     }
   }
 
+  /** A token that this server gave out itself; of every other one, the service writes down that it is refused. */
+  #isOurs(jwt: string): boolean {
+    return this.#parts.shortLived !== undefined && looksShortLived(jwt);
+  }
+
   async #verified(jwt: string, signal: AbortSignal): Promise<Caller> {
     const { service, shortLived, seal } = this.#parts;
-    if (shortLived === undefined || !looksShortLived(jwt)) return service.verify(jwt, 'proxy', signal);
+    if (shortLived === undefined || !this.#isOurs(jwt)) return service.verify(jwt, 'proxy', signal);
     const facts = await shortLived.verify(jwt);
     const caller = facts.caller === undefined ? undefined : await seal.unsealCaller(facts.caller);
     if (caller?.issuer !== facts.issuer || caller.sub !== facts.sub) {
@@ -80,10 +86,11 @@ export class TokenProxy {
     return { ...caller, id: facts.jti, expiresAt: facts.expiresAt };
   }
 
-  #sessionOf(caller: Caller): CallerSession {
+  #sessionOf(caller: Caller, jwt: string): CallerSession {
     const known = this.#sessions.get(caller);
     if (known !== undefined) return known;
-    const session = new CallerSession(caller, this.#carriedBy(caller), this.#parts);
+    const verify = (signal: AbortSignal): Promise<Caller> => this.#verified(jwt, signal);
+    const session = new CallerSession({ caller, carried: this.#carriedBy(caller), verify }, this.#parts);
     this.#sessions.set(caller, session);
     return session;
   }

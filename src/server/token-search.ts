@@ -32,7 +32,11 @@ const BASIC = /^\s*basic +([A-Za-z0-9+/_-]+={0,2})\s*$/i;
 /** A token ends where its shape says; one that has another shape is none, and may be the last word of a sentence. */
 function asToken(text: string): string {
   const shaped = TOKEN_SHAPE.exec(text);
-  return shaped?.index === 0 ? shaped[0] : text.replace(/\.+$/, '');
+  if (shaped?.index === 0) return shaped[0];
+  let end = text.length;
+  // Not an expression: of thousands of dots it would take the square.
+  while (text[end - 1] === '.') end -= 1;
+  return text.slice(0, end);
 }
 
 function basicCredentials(value: string): string {

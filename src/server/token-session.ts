@@ -55,17 +55,31 @@ export function strangersSession(parts: SessionParts): Session {
   return { ...sessionOf(parts, { rules: [], table: NO_TOKENS, remasker: new Remasker([]) }, {}), rules: NOTHING_ALLOWED };
 }
 
+export interface Client {
+  readonly caller: Caller;
+  readonly carried: Carried;
+  /** Once more, what the client showed at the door. */
+  readonly verify: (signal: AbortSignal) => Promise<Caller>;
+}
+
+/** How long what was verified is trusted while it is not shown again, as in jwt-cache.ts. */
+const TRUSTED_MS = 60_000;
+
 export class CallerSession {
   readonly servers: HttpServers;
   readonly session: Session;
-  readonly #caller: Caller;
   readonly #parts: SessionParts;
   readonly #carried: Carried;
+  readonly #verify: Client['verify'];
+  #caller: Caller;
+  #verifiedAt: number;
 
-  constructor(caller: Caller, carried: Carried, parts: SessionParts) {
+  constructor({ caller, carried, verify }: Client, parts: SessionParts) {
     this.#caller = caller;
     this.#parts = parts;
     this.#carried = carried;
+    this.#verify = verify;
+    this.#verifiedAt = parts.now();
     const prepare = (request: Unprepared, signal: AbortSignal): Promise<Prepared> => this.#prepare(request, signal);
     const rules = (): readonly Rule[] => reachable(parts.service.resources);
     this.session = Object.defineProperty({ ...this.#serving(NO_TOKENS, {}), prepare }, 'rules', { get: rules, enumerable: true });
@@ -73,24 +87,39 @@ export class CallerSession {
   }
 
   async #prepare({ request, head, source, proceed }: Unprepared, signal: AbortSignal): Promise<Prepared> {
-    if (this.#parts.now() >= this.#caller.expiresAt) return this.#refused(EXPIRED);
+    if (this.#isExpired()) return this.#refused(EXPIRED);
     const body = await readBody({ request, head, source, proceed });
+    // A body comes as slowly as its sender likes.
+    if (this.#isExpired()) return this.#refused(EXPIRED);
     const text = body instanceof Buffer ? await decoded(body, head.contentEncoding, LARGEST_BODY) : undefined;
     const isBodyUnread = body !== undefined && text === undefined;
     try {
-      const { table, path, refs } = await this.#tokens({ request, head, body: text }, signal);
-      return { session: this.#serving(table, { refs, isBodyUnread }), body, path };
+      await this.#verifyAgain(signal);
+      const { table, path, refs, release } = await this.#tokens({ request, head, body: text }, signal);
+      return { session: ending(this.#serving(table, { refs, isBodyUnread }), release), body, path, isOpaque: isBodyUnread };
     } catch (error) {
       if (error instanceof ServerFailure) return this.#refused(refusalOf(error));
       throw error;
     }
   }
 
+  #isExpired(): boolean {
+    return this.#parts.now() >= this.#caller.expiresAt;
+  }
+
+  /** Since the connection was opened the issuer may have left the bundle, its key may be gone, or the claims may mean something else. */
+  async #verifyAgain(signal: AbortSignal): Promise<void> {
+    const now = this.#parts.now();
+    if (now >= this.#verifiedAt && now - this.#verifiedAt < TRUSTED_MS) return;
+    this.#caller = await this.#verify(signal);
+    this.#verifiedAt = now;
+  }
+
   async #tokens(searched: Searched, signal: AbortSignal): Promise<Found> {
     const tokens = tokensIn(searched);
     const shortLived = this.#parts.shortLived === undefined ? undefined : shortLivedIn(searched.head);
     // Nearly always.
-    if (tokens.length === 0 && shortLived === undefined) return { table: NO_TOKENS, refs: [], path: undefined };
+    if (tokens.length === 0 && shortLived === undefined) return { table: NO_TOKENS, refs: [], path: undefined, release: nothing };
     if (tokens.length > MOST_TOKENS)
       throw new ServerFailure('request-invalid', `the request holds more than ${String(MOST_TOKENS)} tokens`);
     const uses = usesOf(tokens, searched, slotsFor(this.#parts.service.resources.map(({ entry }) => entry.location)));
@@ -102,12 +131,12 @@ export class CallerSession {
       path = place(shortLived, usable.entry.location, searched);
       used.push(usable);
     }
-    this.#carried.add(
+    const release = this.#carried.add(
       used.map(({ ref, token, secret, expiresAt }) => ({ name: ref, token, secret, expiresAt })),
       this.#parts.now(),
     );
     const left = tokens.filter((token) => !uses.has(token)).map((token) => leftAlone(token, searched));
-    return { table: new TokenTable([...used.map(entryOf), ...left]), path, refs: used.map(({ ref }) => ref) };
+    return { table: new TokenTable([...used.map(entryOf), ...left]), path, refs: used.map(({ ref }) => ref), release };
   }
 
   async #use(opened: Opened, places: readonly string[], on: { searched: Searched; signal: AbortSignal }): Promise<Usable> {
@@ -123,7 +152,9 @@ export class CallerSession {
   }
 
   #serving(table: TokenTable, facts: Facts): Session {
-    return sessionOf(this.#parts, { rules: NOTHING_ALLOWED, table, remasker: this.#carried.remasker }, { caller: this.#caller, ...facts });
+    const { issuer, sub } = this.#caller;
+    const own = { rules: NOTHING_ALLOWED, table, remasker: this.#carried.remasker, owner: JSON.stringify([issuer, sub]) };
+    return sessionOf(this.#parts, own, { caller: this.#caller, ...facts });
   }
 }
 
@@ -131,6 +162,23 @@ interface Found {
   readonly table: TokenTable;
   readonly path: string | undefined;
   readonly refs: readonly string[];
+  /** To be called at the end of the exchange. */
+  readonly release: () => void;
+}
+
+function nothing(): void {
+  return undefined;
+}
+
+/** Tells also when the exchange is over: it has one audit event, at its end. */
+function ending(session: Session, release: () => void): Session {
+  return {
+    ...session,
+    audit: (event) => {
+      release();
+      session.audit(event);
+    },
+  };
 }
 
 const NO_TOKENS = new TokenTable([]);
@@ -144,7 +192,7 @@ const EXPIRED: Refusal = {
   end: { why: 'other' },
 };
 
-type Own = Pick<Session, 'rules' | 'table' | 'remasker'>;
+type Own = Pick<Session, 'rules' | 'table' | 'remasker' | 'owner'>;
 
 function sessionOf({ authority, upstream, audit }: SessionParts, own: Own, facts: Facts): Session {
   return {
@@ -198,25 +246,60 @@ function hasNoBody({ protocol }: Request, { contentLength, hasTransferEncoding }
   return protocol !== 'h2' && !hasTransferEncoding;
 }
 
-/** More than this are not searched for. */
+/** Of those that no request carries at the moment, more than this are not searched for. */
 const MOST_CARRIED = 64;
-/** Streams that a token opened may go on when it has expired. */
+/** Answers may repeat a value when its token has expired. */
 const AFTER_EXPIRY_MS = 3_600_000;
 
-/** Values that a caller's requests have carried. An answer may repeat one later, on another connection, to a request without a token. */
+type Carriable = Masked & { readonly expiresAt: number };
+
+/** One value. Of the tokens that stood for it, the one that lives longest. */
+interface Held {
+  readonly name: string;
+  readonly secret: Masked['secret'];
+  token: string;
+  expiresAt: number;
+  /** Exchanges that carry it and are not over. */
+  uses: number;
+}
+
+/**
+ * Values that a caller's requests have carried. An answer may repeat one later, on another connection, to a request without a token. One that
+ * a request carries at the moment is never forgotten: the caller could bring that about.
+ */
 export class Carried {
   readonly remasker = new Remasker([]);
   /** The latest last. */
-  readonly #entries = new Map<string, Masked & { readonly expiresAt: number }>();
+  #held: readonly Held[] = [];
+  #isStale = false;
 
-  add(entries: readonly (Masked & { readonly expiresAt: number })[], now: number): void {
-    if (entries.every(({ token, secret }) => this.#entries.get(token)?.secret.equals(secret) === true)) return;
-    for (const [token, { expiresAt }] of this.#entries) if (expiresAt + AFTER_EXPIRY_MS < now) this.#entries.delete(token);
-    for (const entry of entries) {
-      this.#entries.delete(entry.token);
-      this.#entries.set(entry.token, entry);
+  /** Gives what has to be called when the exchange is over. */
+  add(entries: readonly Carriable[], now: number): () => void {
+    const held = entries.map((entry) => this.#hold(entry));
+    if (this.#isStale) this.#update(now);
+    return () => {
+      for (const each of held.splice(0)) each.uses -= 1;
+    };
+  }
+
+  #hold({ name, secret, token, expiresAt }: Carriable): Held {
+    const known = this.#held.find((each) => each.name === name && each.secret.equals(secret));
+    const held = known ?? { name, secret, token, expiresAt: 0, uses: 0 };
+    held.uses += 1;
+    if (expiresAt > held.expiresAt) {
+      Object.assign(held, { token, expiresAt });
+      this.#isStale = true;
     }
-    for (const token of [...this.#entries.keys()].slice(0, -MOST_CARRIED)) this.#entries.delete(token);
-    this.remasker.update([...this.#entries.values()].reverse());
+    this.#held = [...this.#held.filter((each) => each !== held), held];
+    return held;
+  }
+
+  #update(now: number): void {
+    const idle = this.#held.filter(({ uses }) => uses === 0);
+    const old = idle.filter(({ expiresAt }) => expiresAt + AFTER_EXPIRY_MS < now);
+    const gone = new Set([...old, ...idle.slice(0, -MOST_CARRIED)]);
+    this.#held = this.#held.filter((each) => !gone.has(each));
+    this.remasker.update([...this.#held].reverse());
+    this.#isStale = false;
   }
 }

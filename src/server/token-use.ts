@@ -4,6 +4,7 @@ import type { ResourceEntry } from '../config/bundle.ts';
 import type { Secret } from '../core/secret.ts';
 import { scopeOf } from '../mask/scope.ts';
 import { decide } from '../policy/decide.ts';
+import { readings } from '../policy/request-path.ts';
 import type { Request } from '../proxy/exchange.ts';
 import type { Refusal } from '../proxy/refusal.ts';
 import { ServerFailure } from './failure.ts';
@@ -59,7 +60,7 @@ export async function use(
   if (opened.issuer !== caller.issuer || opened.sub !== caller.sub) {
     throw new ServerFailure('token-invalid', 'the token was given to another caller', { hint: 'resolve the resource yourself' });
   }
-  const asked = { method: request.method, host: request.target.host, path: pathOf(request) };
+  const asked = { method: request.method, host: request.target.host, path: readingOf(request) };
   return parts.service.with(caller, { tool: 'proxy', face: 'proxy', ref, resolver, context, request: asked }, async (grant) => {
     checkRequest(opened, grant.resource, request);
     return { ...opened, entry: grant.resource.entry, secret: await grant.secret(signal) };
@@ -82,16 +83,22 @@ function checkRequest({ ref, hosts, mode }: Opened, { entry, rules }: Resource, 
 
 const LONGEST_SHOWN = 200;
 
+/** As every server reads it; empty when servers may read it differently. The same that a fetch shows to the policies. */
+function readingOf(request: Request): string {
+  const [reading = '', ...others] = readings(pathOf(request));
+  return others.length === 0 ? reading : '';
+}
+
 function pathOf({ path }: Request): string {
   const query = path.indexOf('?');
   return query === -1 ? path : path.slice(0, query);
 }
 
-/** Who asks too much, and a backend that fails, are told so; everything else is a 403. */
+/** Who asks too much or is not known any more, and a backend that fails, are told so; everything else is a 403. */
 export function refusalOf({ code, message, hint, status }: ServerFailure): Refusal {
-  const isOurs = status >= 500 || status === 429;
+  const isTold = status >= 500 || status === 429 || status === 401;
   return {
-    status: isOurs ? status : 403,
+    status: isTold ? status : 403,
     code,
     message,
     ...(hint === undefined ? {} : { remedy: [hint] }),

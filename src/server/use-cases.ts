@@ -76,11 +76,13 @@ export class UseCases {
     const { service, upstream, fetchTimeoutMs: timeoutMs } = this.#parts;
     // Before anything is decided there is one reading of the request, and the policies see that one.
     const request = readFetch(input);
-    const facts = { method: request.method, host: request.target.host, path: request.reading };
+    const { method, target, reading } = request;
+    const facts = { method, host: target.host, path: reading, isAmbiguous: reading === '' };
     return service.with(caller, { tool: 'fetch', face, ref, resolver, context, request: facts }, async (grant) => {
       checkFetch(request, grant.resource);
       const secret = await grant.secret(signal);
-      const result = await sendFetch(request, { entry: grant.resource.entry, ref, secret }, { upstream, signal, timeoutMs, progress });
+      const options = { upstream, signal, timeoutMs, progress, caller };
+      const result = await sendFetch(request, { entry: grant.resource.entry, ref, secret }, options);
       grant.note({ status: result.status });
       return result;
     });

@@ -88,14 +88,19 @@ export class Verifier {
     throw mostTelling(failures);
   }
 
+  /** Is the issuer of a caller, who may have been verified by another one of these, among those here? */
+  has({ issuer, iss }: Pick<Caller, 'issuer' | 'iss'>): boolean {
+    return this.#issuers.some(({ entry }) => entry.name === issuer && entry.issuerUrl === iss);
+  }
+
   /** For readiness and the health check: can the keys of every issuer be had? Name of the issuer → what is wrong, or undefined. */
   async check(signal: AbortSignal): Promise<ReadonlyMap<string, string | undefined>> {
-    const checked = this.#issuers.map(async ({ entry, keys }) => [entry.name, await keys.check(signal)] as const);
-    try {
-      return new Map(await Promise.all(checked));
-    } catch {
-      throw new ServerFailure('cancelled', 'the check of the issuers was cancelled');
-    }
+    const checked = this.#issuers.map(async ({ entry, keys }) => {
+      // It throws when the signal aborts, and then alone.
+      const problem = await keys.check(signal).catch(() => 'its keys did not come in time');
+      return [entry.name, problem] as const;
+    });
+    return new Map(await Promise.all(checked));
   }
 
   async #verifyWith({ entry, keys }: OpenIssuer, token: Token, signal: AbortSignal): Promise<Caller> {

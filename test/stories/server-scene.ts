@@ -7,9 +7,8 @@ import type { Decision } from '../../src/audit/decision.ts';
 import { SigningKey, TestIssuer, type Claims } from '../server/issuer.ts';
 import { Story, type Ended, type StartOptions } from './kz.ts';
 import { Running, waitFor } from './processes.ts';
+import { BACKENDS, POLICIES, RESOURCES, serveApi, type Json } from './server-parts.ts';
 import { bodyOf, Upstream } from './upstream.ts';
-
-export type Json = Readonly<Record<string, unknown>>;
 
 /** Top-level keys of a bundle; what is left out is the stage's own. */
 export interface BundleParts {
@@ -19,8 +18,6 @@ export interface BundleParts {
   readonly resources?: readonly Json[];
   readonly backends?: Json;
 }
-
-export const HOSTS = { hosts: ['api.example'], methods: ['GET', 'POST'] };
 
 export class Scene {
   readonly story = new Story();
@@ -125,11 +122,15 @@ export interface Question {
   readonly jwt?: string | undefined;
   readonly headers?: http.OutgoingHttpHeaders;
   /** An object is sent as JSON. */
-  readonly body?: Json | string | Buffer;
+  readonly body?: Json | string | Buffer | undefined;
   /** The answer holds a value, and that is what the story is about. */
   readonly reveals?: boolean;
   /** Of a server with TLS. */
   readonly ca?: string;
+}
+
+export interface ResolveQuestion extends Omit<Question, 'body'> {
+  readonly context?: Json;
 }
 
 export interface Answer {
@@ -183,18 +184,21 @@ export class Served {
     return this.decisions;
   }
 
-  /** The line of the decision about `ref`, the newest. */
-  async decision(ref: string): Promise<Decision> {
-    await waitFor(`a decision about ${ref}`, () => this.decisions.some((each) => each.ref === ref));
-    return this.decisions.findLast((each) => each.ref === ref) as Decision;
+  /** The line of the newest decision about `ref`, once there is one. */
+  async decision(ref: string, tool?: Decision['tool']): Promise<Decision> {
+    const isIt = (each: Decision): boolean => each.ref === ref && (tool === undefined || each.tool === tool);
+    let found: Decision | undefined;
+    await waitFor(`a decision about ${ref}`, () => (found = this.decisions.findLast(isIt)) !== undefined);
+    if (found === undefined) throw new Error('unreachable');
+    return found;
   }
 
-  resolve(ref: string, { jwt = this.#scene.token(), body = {}, ...more }: Question & { readonly body?: Json } = {}): Promise<Answer> {
-    return this.ask('/v1/resolve', { ...more, jwt, body: { resource: ref, ...body } });
+  resolve(ref: string, { jwt = this.#scene.token(), context, ...more }: ResolveQuestion = {}): Promise<Answer> {
+    return this.ask('/v1/resolve', { ...more, jwt, body: { resource: ref, ...(context === undefined ? {} : { context }) } });
   }
 
   /** Of a single ref: what `results` says. */
-  async resolved(ref: string, question: Question & { readonly body?: Json } = {}): Promise<Json> {
+  async resolved(ref: string, question: ResolveQuestion = {}): Promise<Json> {
     const { json, status, text } = await this.resolve(ref, question);
     const found = (json.results as Record<string, Json> | undefined)?.[ref];
     if (found === undefined) throw new Error(`resolve of ${ref} answered ${String(status)} ${text}`);
@@ -265,65 +269,4 @@ function jsonOf(text: string): Json {
   } catch {
     return {};
   }
-}
-
-const POLICIES: readonly Json[] = [
-  { name: 'no-prod', rule: "ref.matches('prod/**')", effect: 'deny' },
-  { name: 'acme', rule: "org == 'acme'", effect: 'allow' },
-];
-
-const RESOURCES: readonly Json[] = [
-  { ref: 'github/pat', resolver: 'gh', from: 'GITHUB_PAT', ...HOSTS },
-  { ref: 'github/raw', resolver: 'gh', from: 'GITHUB_PAT', mode: 'direct' },
-  { ref: 'github/short', resolver: 'gh', from: 'GITHUB_PAT', mode: 'short_lived', ...HOSTS },
-  { ref: 'prod/pat', resolver: 'gh', from: 'GITHUB_PAT', ...HOSTS },
-];
-
-const BACKENDS: Json = { gh: { type: 'env_file', path: './secrets.env' } };
-
-export const BIG = 100 * 1024 * 1024;
-
-/** An API that gives back what it gets, its credential too; and what no API should do. */
-export function serveApi(request: http.IncomingMessage, response: http.ServerResponse): void {
-  const [path] = (request.url ?? '').split('?', 1);
-  const credential = request.headers.authorization ?? 'nothing';
-  switch (path) {
-    case '/big':
-      pour(response, BIG);
-      return;
-    case '/binary':
-      response.writeHead(200, { 'content-type': 'image/png' }).end(Buffer.from([0x89, 0x50, 0, 0xff, 0xfe, 1]));
-      return;
-    case '/redirect':
-      response.writeHead(302, { location: 'https://elsewhere.example/next', 'set-cookie': 'session=1' }).end();
-      return;
-    case '/hang':
-      return;
-    default:
-      void echo(request, response, credential);
-  }
-}
-
-async function echo(request: http.IncomingMessage, response: http.ServerResponse, credential: string): Promise<void> {
-  const body = await bodyOf(request);
-  const { url, method } = request;
-  const encoded = Buffer.from(credential).toString('base64');
-  response.writeHead(200, { 'content-type': 'application/json', 'x-echo': credential });
-  response.end(JSON.stringify({ url, method, credential, encoded, body, escaped: encodeURIComponent(credential) }));
-}
-
-/** As fast as it is read, and no further. */
-function pour(response: http.ServerResponse, bytes: number): void {
-  let left = bytes;
-  const chunk = Buffer.alloc(65_536, 'x');
-  response.writeHead(200, { 'content-type': 'text/plain', 'content-length': bytes });
-  const more = (): void => {
-    while (left > 0 && !response.destroyed) {
-      left -= chunk.length;
-      if (!response.write(chunk)) return;
-    }
-    response.end();
-  };
-  response.on('drain', more);
-  more();
 }

@@ -6,9 +6,9 @@ import { formatPlace, KzError } from '../../core/errors.ts';
 import { Signals } from '../../run/signals.ts';
 import type { Compiled } from '../../server/compile.ts';
 import { VERSION } from '../built.ts';
-import { interruptible } from '../exit.ts';
+import { endSoon, interruptible } from '../exit.ts';
 import { durationArgument, listArgument, providerContext, useVoice, withSubcommands } from '../options.ts';
-import { defineServerInit, defineServerToken } from '../server-local.ts';
+import { defineServerInit, defineServerPut, defineServerToken } from '../server-local.ts';
 import { notice, print, printJson, printLine, table, tellWithoutWaiting, warn } from '../ui.ts';
 
 interface BundleFlags {
@@ -43,12 +43,14 @@ interface CheckFlags extends BundleFlags {
 }
 
 export function defineServer(command: Command): void {
-  withSubcommands(command, ['init', 'check', 'start', 'token']);
+  withSubcommands(command, ['init', 'put', 'check', 'start', 'token']);
   command.addHelpText('after', '\nExample:\n  kz server check --bundle bundle.yaml\n  kz server start --bundle bundle.yaml --mcp');
   defineServerInit(command.command('init').summary('write a starter bundle').description('write a starter bundle'));
   defineStart(command.command('start').summary('serve a bundle').description('serve a bundle'));
   defineCheck(command.command('check').summary('check a bundle').description('check a bundle'));
   const forWhom = 'print a token of your local issuer';
+  const whatIsPut = 'store the value of a resource';
+  defineServerPut(command.command('put').summary(whatIsPut).description(whatIsPut));
   defineServerToken(command.command('token').summary(forWhom).description(forWhom));
 }
 
@@ -122,6 +124,8 @@ async function start(flags: StartFlags): Promise<void> {
       else if (signal !== 'SIGUSR1' && signal !== 'SIGUSR2') server.stop();
     });
     await server.ended;
+    // A client that reads nothing leaves answers in the pipe, and Node would wait until they are read.
+    endSoon();
   } finally {
     signals.close();
   }
