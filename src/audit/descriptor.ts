@@ -1,6 +1,7 @@
 // Lines for a descriptor that somebody else opened, which is nearly always a pipe: standard output of a container. Its reader may be slow for a
 // moment, and is waited for, up to a bound; the server is not held up by it. Never closes the descriptor.
 import { writeSync } from 'node:fs';
+import { stderr, stdout } from 'node:process';
 import { systemCode } from '../core/errors.ts';
 
 /** In characters. */
@@ -102,8 +103,8 @@ export class DescriptorAppender {
 
 /** Node does that to a pipe when its stream is first looked at, and has no other way. A write to a full one would stop the whole process. */
 function makeNonBlocking(descriptor: number): void {
-  if (descriptor === 1) process.stdout.on('error', ignore);
-  if (descriptor === 2) process.stderr.on('error', ignore);
+  if (descriptor === 1) stdout.on('error', ignore);
+  if (descriptor === 2) stderr.on('error', ignore);
 }
 
 /** Whoever writes to the descriptor finds out for itself. */

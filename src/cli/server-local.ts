@@ -1,5 +1,5 @@
 // `kz server init`, `put` and `token`: a bundle to start from, values for it, and tokens, for one person on one machine.
-import { existsSync } from 'node:fs';
+import { existsSync, lstatSync } from 'node:fs';
 import { Option, type Command } from 'commander';
 import { userDirectory } from '../config/find.ts';
 import type { Declaration } from '../config/load.ts';
@@ -82,7 +82,8 @@ async function init(flags: InitFlags): Promise<void> {
   useVoice(flags);
   const { ensureLocalKey, localKeyPath, starterBundle } = await import('../server/local-issuer.ts');
   const path = absolutePath(flags.bundle, workingFolder(), process.env);
-  if (existsSync(path) && flags.force !== true) {
+  // Nor through a link that leads to what is not there yet: a folder that somebody else filled would say where the file goes.
+  if (lstatSync(path, { throwIfNoEntry: false }) !== undefined && flags.force !== true) {
     throw new KzError('usage', `${flags.bundle} is already there`, { hint: 'replace it with --force' });
   }
   const keyPath = localKeyPath(userDirectory(process.env));

@@ -46,6 +46,8 @@ export async function prepare(exchange: Exchange, { connection, ...inbound }: In
   const onClose = (): void => {
     abort.abort();
   };
+  // One for each request that came without waiting for the answers before it.
+  connection.setMaxListeners(0);
   connection.once('close', onClose);
   try {
     const prepared = await exchange.session.prepare?.({ request: exchange.request, ...inbound }, abort.signal);

@@ -3,6 +3,7 @@
 import type { BackendEntry, Bundle, ResourceEntry } from '../config/bundle.ts';
 import type { Config, Declaration } from '../config/load.ts';
 import { KzError } from '../core/errors.ts';
+import { LOGINS } from '../core/secret-zero.ts';
 import type { Secret } from '../core/secret.ts';
 import { Access } from '../providers/resolve.ts';
 import type { Lease, ProviderContext } from '../providers/provider.ts';
@@ -144,16 +145,22 @@ export function providerRef(backend: BackendEntry, entry: Pick<ResourceEntry, 'r
   const { from } = entry;
   const { ref, captures } = written;
   const inner = from === undefined ? ref : filled(from, written);
-  const problem = captures.length === 0 ? undefined : (problemOf(backend, from, written) ?? aliasProblem(backend, entry, inner));
+  const problem =
+    captures.length === 0 ? undefined : (problemOf(backend, from, { ...written, inner }) ?? aliasProblem(backend, entry, inner));
   if (problem !== undefined) throw new KzError('ref-invalid', `ref ${JSON.stringify(ref)} ${problem}`);
   if (backend.provider === 'file') return fileRef(backend, from, inner);
   return withScheme(inner, SCHEMES.get(backend.type));
 }
 
-function problemOf({ provider }: BackendEntry, from: string | undefined, { ref, captures }: WrittenRef): string | undefined {
+function problemOf(
+  { provider }: BackendEntry,
+  from: string | undefined,
+  { ref, captures, inner }: WrittenRef & { readonly inner: string },
+): string | undefined {
   if (from !== undefined && ref.includes('#')) return 'names a field, which its resource does already';
   // `app../x` is a ref like any other, and what a star takes of it is not.
   if (captures.some((text) => /(?:^|\/)\.{1,2}(?:\/|$)/.test(text))) return 'would lead out of what its resource names';
+  if (provider === 'env' && LOGINS.includes(inner)) return 'is what kz itself logs in with';
   if (provider !== 'exec') return undefined;
   // Words of a program's command line: one of a caller's must not become an option, and none is left out.
   if (/(?:^|\s)-/.test(from === undefined ? ref : captures.join(' '))) return 'would be an option of the program';

@@ -77,7 +77,13 @@ export function requestOf(written: WrittenRequest): PolicyRequest {
   if (url === undefined) return request;
   try {
     const read = readFetch({ url, method: method ?? 'GET' });
-    return { ...request, method: read.method, host: read.target.host, path: read.path };
+    return {
+      ...request,
+      method: read.method,
+      host: read.target.host,
+      path: read.reading,
+      ...(read.reading === '' ? { isAmbiguous: true } : {}),
+    };
   } catch (error) {
     if (!(error instanceof ServerFailure)) throw error;
     throw new KzError('usage', error.message, { hint: error.hint, cause: error });

@@ -1,6 +1,7 @@
 // One server: the bundle and everything that serves it, opened in order and closed in the opposite one.
 import { resolve as absolute } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
+import { bundleWarnings } from '../config/bundle.ts';
 import { formatPlace, KzError } from '../core/errors.ts';
 import { Opened } from '../core/opened.ts';
 import { identify } from '../providers/file-watch.ts';
@@ -109,6 +110,7 @@ class Server implements RunningServer {
     // Before it is read: what it becomes from then on is a change.
     const known = await identify(absolute(options.bundle));
     const compiled = await compileBundle(options.bundle, options);
+    tellWarnings(compiled, options);
     const tls = options.tls === undefined ? undefined : await readTls(options.tls);
     const keyFile = tokenKeyFile(options.tokenKeyFile, options.context.env);
     const seal = keyFile === undefined ? Seal.random() : Seal.open(await loadTokenKeys(keyFile));
@@ -258,6 +260,7 @@ class Server implements RunningServer {
     this.#compiled = next;
     this.#service.replace(next);
     this.#records.reloaded(next.version, 0);
+    tellWarnings(next, this.#options);
     this.#options.tell('notice', `serving ${next.bundle.file} anew`);
     // Calls that have begun may still ask the old backends, and use what these lent.
     this.#retired.add(old.backends, LONGEST_ANSWER_MS + this.#options.fetchTimeoutMs);
@@ -309,6 +312,10 @@ interface HttpNeeds {
 }
 
 const READY_TIMEOUT_MS = 6000;
+
+function tellWarnings({ bundle }: Compiled, { tell }: Pick<ServerOptions, 'tell'>): void {
+  for (const { text, at } of bundleWarnings(bundle)) tell('warning', `${formatPlace(at)}: ${text}`);
+}
 
 function wordsOf(problem: KzError): string {
   return `${problem.at === undefined ? '' : `${formatPlace(problem.at)}: `}${problem.message}`;

@@ -55,6 +55,8 @@ export class TokenProxy {
     const onClose = (): void => {
       abort.abort();
     };
+    // One for each request that came without waiting for the answers before it.
+    socket.setMaxListeners(0);
     socket.once('close', onClose);
     try {
       return this.#sessionOf(await this.#verified(jwt, abort.signal), jwt);

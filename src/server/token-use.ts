@@ -60,7 +60,8 @@ export async function use(
   if (opened.issuer !== caller.issuer || opened.sub !== caller.sub) {
     throw new ServerFailure('token-invalid', 'the token was given to another caller', { hint: 'resolve the resource yourself' });
   }
-  const asked = { method: request.method, host: request.target.host, path: readingOf(request) };
+  const path = readingOf(request);
+  const asked = { method: request.method, host: request.target.host, path, isAmbiguous: path === '' };
   return parts.service.with(caller, { tool: 'proxy', face: 'proxy', ref, resolver, context, request: asked }, async (grant) => {
     checkRequest(opened, grant.resource, request);
     return { ...opened, entry: grant.resource.entry, secret: await grant.secret(signal) };

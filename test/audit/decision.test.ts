@@ -17,6 +17,13 @@ describe('the line of a decision', () => {
     );
   });
 
+  it('begins with what a person looks for first, however it was put together', () => {
+    const { type, time, id, ...rest } = decision();
+    const keys = Object.keys(JSON.parse(decisionLine({ ...rest, id, time, type })) as object);
+    expect(keys.slice(0, 7)).toEqual(['type', 'time', 'id', 'face', 'tool', 'outcome', 'code']);
+    expect(keys).toHaveLength(Object.keys(decision()).length);
+  });
+
   it('is one line of ASCII, whatever a caller is called', () => {
     const sub = 'a\nb\r\u001b[2Jc\u007f\u009b\u2028é\u{1f600}\ud800"\\';
     expect(stored({ sub })).toEqual(decision({ sub }));

@@ -26,7 +26,10 @@ async function open(...command: string[]): Promise<{ backends: Backends; found: 
   return { backends, found };
 }
 
-async function get({ backends, found }: { backends: Backends; found: FoundResource }, signal = new AbortController().signal): Promise<string> {
+async function get(
+  { backends, found }: { backends: Backends; found: FoundResource },
+  signal = new AbortController().signal,
+): Promise<string> {
   return (await backends.get(found, 'a/value', signal)).reveal();
 }
 
@@ -92,20 +95,28 @@ describe('the ref that a provider gets', () => {
   const resource = (from?: string): ResourceEntry =>
     ({ ref: 'x', resolver: 'b', ...(from === undefined ? {} : { from }) }) as ResourceEntry;
 
-  it.each([
-    ['of a file of variables', backend('file', 'env_file', '/s.env'), resource('ONE'), 'a', [], '/s.env#ONE'],
-    ['with what the stars matched', backend('vault', 'vault'), resource('kv/{1}/{2}'), 'a/b', ['a', 'b'], 'kv/a/b'],
-    ['with nothing for a star that is not there', backend('vault', 'vault'), resource('kv/{9}'), 'a', ['a'], 'kv/'],
-    ['as the caller wrote it', backend('vault', 'vault'), resource(), 'kv/a', [], 'kv/a'],
-    ['never as a home', backend('file', 'file'), resource(), '~/x', [], './~/x'],
-  ])('%s', (_, at, entry, ref, captures, expected) => {
+  interface Written {
+    readonly at: BackendEntry;
+    readonly entry: ResourceEntry;
+    readonly ref: string;
+    readonly captures: readonly string[];
+  }
+  const vault = backend('vault', 'vault');
+
+  it.each<[string, Written, string]>([
+    ['of a file of variables', { at: backend('file', 'env_file', '/s.env'), entry: resource('ONE'), ref: 'a', captures: [] }, '/s.env#ONE'],
+    ['with what the stars matched', { at: vault, entry: resource('kv/{1}/{2}'), ref: 'a/b', captures: ['a', 'b'] }, 'kv/a/b'],
+    ['with nothing for a star that is not there', { at: vault, entry: resource('kv/{9}'), ref: 'a', captures: ['a'] }, 'kv/'],
+    ['as the caller wrote it', { at: vault, entry: resource(), ref: 'kv/a', captures: [] }, 'kv/a'],
+    ['never as a home', { at: backend('file', 'file'), entry: resource(), ref: '~/x', captures: [] }, './~/x'],
+  ])('%s', (_, { at, entry, ref, captures }, expected) => {
     expect(providerRef(at, entry, { ref, captures })).toBe(expected);
   });
 
-  it.each([
-    ['an option of a program', backend('exec', 'exec'), resource('get {1}'), '--output=/etc/x', ['--output=/etc/x']],
-    ['a field beside the resource’s own', backend('vault', 'vault'), resource('kv/{1}'), 'a#b', ['a#b']],
-  ])('is never %s', (_, at, entry, ref, captures) => {
+  it.each<[string, Written]>([
+    ['an option of a program', { at: backend('exec', 'exec'), entry: resource('get {1}'), ref: '--out=/x', captures: ['--out=/x'] }],
+    ['a field beside the resource’s own', { at: vault, entry: resource('kv/{1}'), ref: 'a#b', captures: ['a#b'] }],
+  ])('is never %s', (_, { at, entry, ref, captures }) => {
     expect(() => providerRef(at, entry, { ref, captures })).toThrow(expect.objectContaining({ code: 'ref-invalid' }) as Error);
   });
 });

@@ -15,8 +15,8 @@ describe('the line of an exchange', () => {
     const blocked = exchange({ decision: 'blocked', why: 'no-match', status: 403 });
     expect(exchangeLine(blocked, { caller: CALLER, code: undefined })).toMatchObject({ outcome: 'denied', why: 'no-match' });
     expect(exchangeLine(blocked, { caller: CALLER, code: 'token-invalid' })).toMatchObject({ outcome: 'denied', code: 'token-invalid' });
-    const failed = exchange({ error: 'connect', status: 502 } as Partial<Exchange>);
-    expect(exchangeLine(failed, { caller: CALLER, code: undefined })).toMatchObject({ outcome: 'failed', code: 'connect' });
+    const failed = exchange({ error: 'unreachable', status: 502 });
+    expect(exchangeLine(failed, { caller: CALLER, code: undefined })).toMatchObject({ outcome: 'failed', code: 'unreachable' });
   });
 
   it('of a connection that never became one names nobody', () => {

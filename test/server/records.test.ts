@@ -1,5 +1,4 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import type { Exchange } from '../../src/audit/event.ts';
 import type { Compiled } from '../../src/server/compile.ts';
 import { Records } from '../../src/server/records.ts';
 import { decision } from '../audit/decision-samples.ts';
@@ -40,7 +39,7 @@ it('write a line and count for each decision', async () => {
 it('write no second line for what the policies were asked about', async () => {
   const records = open();
   const about = { caller: CALLER, refs: [], isBodyUnread: false };
-  const blocked = exchange({ decision: 'blocked', why: 'other', status: 403 } as Partial<Exchange>);
+  const blocked = exchange({ decision: 'blocked', why: 'other', status: 403 });
   for (const code of ['denied', 'ref-unknown', 'mode-forbidden', 'url-forbidden', 'secret-unavailable', 'cancelled', 'internal']) {
     records.exchange({ ...about, event: blocked, code });
   }

@@ -3,7 +3,6 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import net, { type AddressInfo } from 'node:net';
 import tls from 'node:tls';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Authority } from '../../src/proxy/authority.ts';
 import { startServer } from '../../src/server/serve.ts';
 import { McpPipes, post, ServeLab, urlOf } from './serve-lab.ts';
 
@@ -57,6 +56,16 @@ describe('a server', () => {
     expect(lab.lines.map(({ type }) => type)).toEqual(['server-started', 'decision', 'server-ended']);
     expect(readFileSync(lab.path('audit.jsonl'), 'utf8')).not.toContain(lab.value);
     expect(lab.texts()).toBe('');
+  });
+
+  it('says what its bundle should not say, at the start and when it changes', async () => {
+    lab.writeBundle(['audience: kz', 'audience: any']);
+    await lab.start();
+    expect(lab.texts()).toMatch(/^warning: .*bundle\.yaml:3:\d+: issuer "lab" takes tokens that were made for other services/);
+    lab.told.length = 0;
+    lab.writeBundle(['audience: kz', 'audience: any'], ['name: reads', 'name: others']);
+    await expect.poll(() => lab.texts(), { timeout: 5000 }).toContain('notice: serving');
+    expect(lab.texts()).toContain('takes tokens that were made for other services');
   });
 
   it.each(['listen', 'proxy'] as const)('closes what it has opened when the port of --%s is taken', async (flag) => {
@@ -137,7 +146,7 @@ describe('a reload', () => {
   });
 
   it('of TLS files that do not belong together goes on with the old ones', async () => {
-    const [one, two] = [pem(Authority.create()), pem(Authority.create())];
+    const [one, two] = [pem(), pem()];
     const files = { certFile: lab.path('cert.pem'), keyFile: lab.path('key.pem') };
     writeFileSync(files.certFile, one.cert);
     writeFileSync(files.keyFile, one.key);
@@ -154,7 +163,7 @@ describe('a reload', () => {
 });
 
 /** Any pair of a certificate and its key. */
-function pem(_: Authority): { cert: string; key: string } {
+function pem(): { cert: string; key: string } {
   const text = execFileSync(
     'openssl',
     [

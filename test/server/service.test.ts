@@ -101,18 +101,23 @@ describe('with', () => {
     expect(JSON.stringify([lines, told])).not.toContain(lab.value);
   });
 
-  it.each<[string, Partial<Ask>, object, FailureCode, object]>([
-    ['no policy allows', { ref: 'b/x' }, {}, 'denied', { outcome: 'denied', policy: expect.anything() as unknown, resolver: null }],
-    ['another caller', {}, { org: 'evil' }, 'denied', { outcome: 'denied', resolver: null }],
-    ['a ref that leads nowhere', { ref: 'a/none' }, {}, 'ref-unknown', { outcome: 'denied', policy: 'reads' }],
-    ['a ref that is none', { ref: 'a\nb' }, {}, 'ref-invalid', { outcome: 'denied', ref: 'a\nb', policy: null }],
-    ['a ref without end', { ref: 'a/'.repeat(500_000) }, {}, 'ref-invalid', { outcome: 'denied', policy: null }],
-    ['another resolver', { resolver: 'x'.repeat(5000) }, {}, 'resolver-mismatch', { outcome: 'denied' }],
-    ['much context', { context: { a: 'x'.repeat(20_000) } }, {}, 'request-invalid', { outcome: 'denied', policy: null }],
-    ['deep context', { context: JSON.parse(`${'{"a":'.repeat(1000)}1${'}'.repeat(1000)}`) as object }, {}, 'request-invalid', {}],
-  ])('refuses %s, and writes one line', async (_, ask, claims, code, line) => {
+  it.each<[string, Partial<Ask> & { readonly claims?: object }, FailureCode, object]>([
+    ['no policy allows', { ref: 'b/x' }, 'denied', { outcome: 'denied', policy: expect.anything() as unknown, resolver: null }],
+    ['another caller', { claims: { org: 'evil' } }, 'denied', { outcome: 'denied', resolver: null }],
+    ['a ref that leads nowhere', { ref: 'a/none' }, 'ref-unknown', { outcome: 'denied', policy: 'reads' }],
+    ['a ref that is none', { ref: 'a\nb' }, 'ref-invalid', { outcome: 'denied', ref: 'a\nb', policy: null }],
+    ['a ref without end', { ref: 'a/'.repeat(500_000) }, 'ref-invalid', { outcome: 'denied', policy: null }],
+    ['another resolver', { resolver: 'x'.repeat(5000) }, 'resolver-mismatch', { outcome: 'denied' }],
+    ['much context', { context: { a: 'x'.repeat(20_000) } }, 'request-invalid', { outcome: 'denied', policy: null }],
+    [
+      'deep context',
+      { context: JSON.parse(`${'{"a":'.repeat(1000)}1${'}'.repeat(1000)}`) as Record<string, unknown> },
+      'request-invalid',
+      {},
+    ],
+  ])('refuses %s, and writes one line', async (_, { claims = {}, ...ask }, code, line) => {
     const service = await open();
-    const asked: Ask = { ...RESOLVE, ...(ask as object) };
+    const asked: Ask = { ...RESOLVE, ...ask };
     let isUsed = false;
     const use = (): Promise<void> => {
       isUsed = true;

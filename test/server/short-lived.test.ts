@@ -85,17 +85,17 @@ describe('a short-lived token', () => {
 
 describe('keys', () => {
   it('are refused by kind, with the name of the variable and of the file', async () => {
-    const wrong: [Promise<unknown>, string][] = [
-      [signing(generateKeyPairSync('ec', { namedCurve: 'P-384' }).privateKey), 'KEYZERO_SIGNING_KEY_PATH'],
-      [signing(generateKeyPairSync('rsa', { modulusLength: 1024 }).privateKey), 'KEYZERO_SIGNING_KEY_PATH'],
-      [signing(generateKeyPairSync('ed25519').privateKey), 'KEYZERO_SIGNING_KEY_PATH'],
-      [signing('CANARY-no-pem'), 'KEYZERO_SIGNING_KEY_PATH'],
-      [signing(EC.publicKey), 'KEYZERO_SIGNING_KEY_PATH'],
-      [verifying(EC.privateKey), 'KEYZERO_PUBLIC_KEY_PATH'],
-      [verifying('CANARY-no-pem'), 'KEYZERO_PUBLIC_KEY_PATH'],
+    const wrong: [() => Promise<unknown>, string][] = [
+      [() => signing(generateKeyPairSync('ec', { namedCurve: 'P-384' }).privateKey), 'KEYZERO_SIGNING_KEY_PATH'],
+      [() => signing(generateKeyPairSync('rsa', { modulusLength: 1024 }).privateKey), 'KEYZERO_SIGNING_KEY_PATH'],
+      [() => signing(generateKeyPairSync('ed25519').privateKey), 'KEYZERO_SIGNING_KEY_PATH'],
+      [() => signing('CANARY-no-pem'), 'KEYZERO_SIGNING_KEY_PATH'],
+      [() => signing(EC.publicKey), 'KEYZERO_SIGNING_KEY_PATH'],
+      [() => verifying(EC.privateKey), 'KEYZERO_PUBLIC_KEY_PATH'],
+      [() => verifying('CANARY-no-pem'), 'KEYZERO_PUBLIC_KEY_PATH'],
     ];
     for (const [opened, variable] of wrong) {
-      const error: unknown = await opened.catch((caught: unknown) => caught);
+      const error: unknown = await opened().catch((caught: unknown) => caught);
       expect(error).toMatchObject({ code: 'config-invalid', message: expect.stringContaining(variable) as string });
       expect(JSON.stringify(error) + String(error)).not.toContain('CANARY');
     }

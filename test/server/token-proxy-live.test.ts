@@ -1,6 +1,6 @@
 // The whole way of a token, with nothing made up: a bundle, a server with all its faces, a JWT, and an upstream with TLS on loopback.
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
 import net, { type AddressInfo } from 'node:net';
@@ -21,7 +21,11 @@ beforeEach(async () => {
   received = [];
   sockets = [];
   upstream = https.createServer(
-    { SNICallback: (name, done) => done(null, outside.contextFor(name)) },
+    {
+      SNICallback: (name, done) => {
+        done(null, outside.contextFor(name));
+      },
+    },
     ({ headers }: http.IncomingMessage, response) => {
       received.push(headers);
       response.end(`you are ${headers.authorization ?? 'nobody'}`);
@@ -69,10 +73,14 @@ function sharedKeys(): Record<string, string> {
 }
 
 async function resolve(server: RunningServer, resource = 'a/masked', jwt = lab.jwt()): Promise<string> {
-  const { status, json } = await post(server, '/v1/resolve', { resource }, jwt);
-  expect([status, json]).toEqual([200, expect.anything()]);
-  const text = Object.values(json as Record<string, unknown>).find((each) => typeof each === 'string' && /^(?:KZ_TOK_|eyJ)/.test(each));
-  return String(text);
+  const { json } = await post(server, '/v1/resolve', { resource }, jwt);
+  const token = Object.values((json as Answer).results ?? {})[0]?.token;
+  if (token === undefined) throw new Error(JSON.stringify(json));
+  return token;
+}
+
+interface Answer {
+  readonly results?: Readonly<Record<string, { readonly token?: string }>>;
 }
 
 async function open(server: RunningServer, credential: string): Promise<tls.TLSSocket | string> {
@@ -87,7 +95,12 @@ async function open(server: RunningServer, credential: string): Promise<tls.TLSS
     });
   });
   if (!head.startsWith('HTTP/1.1 200')) return head;
-  const secure = tls.connect({ socket, ca: await ca(server), servername: 'localhost', ALPNProtocols: ['http/1.1'] });
+  const secure = tls.connect({
+    socket,
+    ca: readFileSync(lab.path('proxy.pem'), 'utf8'),
+    servername: 'localhost',
+    ALPNProtocols: ['http/1.1'],
+  });
   sockets.push(secure);
   await new Promise<void>((done, fail) => {
     secure.once('secureConnect', done);
@@ -95,13 +108,6 @@ async function open(server: RunningServer, credential: string): Promise<tls.TLSS
   });
   return secure;
 }
-
-async function ca(server: RunningServer): Promise<string> {
-  const { readFile } = await import('node:fs/promises');
-  return certificates.get(server) ?? readFile(lab.path('proxy.pem'), 'utf8');
-}
-
-const certificates = new Map<RunningServer, string>();
 
 async function use(on: tls.TLSSocket | string, token: string): Promise<Reply> {
   if (typeof on === 'string') throw new Error(on);
@@ -163,10 +169,7 @@ describe('a masked token', () => {
     expect(received).toHaveLength(1);
     await expect
       .poll(() => lab.decisions.filter(({ outcome }) => outcome === 'denied'))
-      .toMatchObject([
-        { face: 'proxy', tool: 'proxy', ref: 'a/masked', code: 'denied', policy: 'default-deny', host: 'localhost' },
-        ...[{}].slice(0, lab.decisions.length - 3),
-      ]);
+      .toMatchObject([{ face: 'proxy', tool: 'proxy', ref: 'a/masked', code: 'denied', policy: 'default-deny', host: 'localhost' }]);
   });
 
   it('is of no use once its issuer is another one, or its resource has other hosts', async () => {

@@ -49,6 +49,11 @@ export class Scene {
     return this.story.write(path, content, 0o600);
   }
 
+  /** A file that somebody else writes, which may hold a value. */
+  keepOut(path: string): void {
+    this.#files.push(path);
+  }
+
   bundle(parts: BundleParts = {}, path = 'bundle.yaml'): string {
     return this.story.write(path, this.text(parts));
   }

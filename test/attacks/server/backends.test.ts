@@ -175,6 +175,12 @@ it('callers who ask at the same time share one question, and one who gives up ta
   expect(await readFile(join(folder, 'count'), 'utf8')).toBe('x\n');
 });
 
+it('env: what kz logs in with is given only where the bundle names it', () => {
+  expect(asked('env', 'env', 'VAULT_TOKEN', { ref: '*' })).toBe('ref-invalid');
+  expect(asked('env', 'env', 'ci/AWS_SECRET_ACCESS_KEY', { ref: 'ci/*', from: '{1}' })).toBe('ref-invalid');
+  expect(asked('env', 'env', 'VAULT_TOKEN', { ref: 'VAULT_TOKEN' })).toBe('VAULT_TOKEN');
+});
+
 it('a field that a caller adds is not one beside the field of the resource', () => {
   expect(asked('file', 'file', 'db/x#admin', { ref: 'db/*', from: 'secrets/{1}' })).toBe('ref-invalid');
 });

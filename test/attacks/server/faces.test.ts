@@ -184,26 +184,22 @@ describe('the process', () => {
     expect(errors).toBe('');
   });
 
-  it.each([[0], [1]])(
-    'ends in order while a backend is asked (%i)',
-    async (wait) => {
-      served.writeBundle(['file: { type: env_file, path: ./secrets.env }', 'file: { type: exec, command: [sh, -c, "sleep 15"] }']);
-      const child = spawnServer('--listen', '127.0.0.1:0', '--audit', './audit.jsonl');
-      const url = await addressOf(child);
-      let errors = '';
-      child.stderr.on('data', (chunk: Buffer) => (errors += chunk.toString()));
-      const asking = ask(url).catch((error: unknown) => error);
-      await expect.poll(async () => (await fetch(`${url}/metrics`)).text()).toContain('\nkz_in_flight 1\n');
-        const ended = once(child, 'exit');
-      child.kill('SIGTERM');
-      child.kill('SIGHUP');
-      child.kill('SIGTERM');
-      expect(await ended).toEqual([0, null]);
-      await asking;
-      expect(served.decisions).toMatchObject([{ ref: 'a/value', outcome: 'failed', code: 'cancelled' }]);
-      expect(served.lines.at(-1)?.type).toBe('server-ended');
-      expect(errors).not.toMatch(/\n\s+at |Unhandled|Warning:/);
-    },
-    20_000,
-  );
+  it('ends in order while a backend is asked', async () => {
+    served.writeBundle(['file: { type: env_file, path: ./secrets.env }', 'file: { type: exec, command: [sh, -c, "sleep 15"] }']);
+    const child = spawnServer('--listen', '127.0.0.1:0', '--audit', './audit.jsonl');
+    const url = await addressOf(child);
+    let errors = '';
+    child.stderr.on('data', (chunk: Buffer) => (errors += chunk.toString()));
+    const asking = ask(url).catch((error: unknown) => error);
+    await expect.poll(async () => (await fetch(`${url}/metrics`)).text()).toContain('\nkz_in_flight 1\n');
+    const ended = once(child, 'exit');
+    child.kill('SIGTERM');
+    child.kill('SIGHUP');
+    child.kill('SIGTERM');
+    expect(await ended).toEqual([0, null]);
+    await asking;
+    expect(served.decisions).toMatchObject([{ ref: 'a/value', outcome: 'failed', code: 'cancelled' }]);
+    expect(served.lines.at(-1)?.type).toBe('server-ended');
+    expect(errors).not.toMatch(/\n\s+at |Unhandled|Warning:/);
+  }, 20_000);
 });
