@@ -21,7 +21,7 @@ export type DecisionSink =
 
 export interface DecisionLogOptions {
   readonly sink: DecisionSink;
-  readonly started: Pick<ServerStarted, 'version' | 'bundle' | 'bundle_version'>;
+  readonly started: Pick<ServerStarted, 'version' | 'bundle' | 'bundle_version' | 'bundle_sha256'>;
   /** Called once, at the first event that could not be written, with the code of the system's error. */
   readonly onLost: (code: string) => void;
   readonly now?: Date;

@@ -54,6 +54,8 @@ export interface ServerStarted {
   /** Absolute path. */
   readonly bundle: string;
   readonly bundle_version: string;
+  /** Of its text, in hex. */
+  readonly bundle_sha256: string;
 }
 
 export interface BundleReloaded {
@@ -63,6 +65,7 @@ export interface BundleReloaded {
   readonly ok: boolean;
   /** Of the bundle that serves now. */
   readonly bundle_version: string;
+  readonly bundle_sha256: string;
   readonly problems: number;
 }
 

@@ -19,7 +19,10 @@ export interface Source extends Omit<Reading, 'report'> {
 const KEYS = ['version', 'issuers', 'policies', 'resources', 'backends'];
 
 /** The bundle is complete only without problems. */
-export function readBundle(content: unknown, source: Source): { readonly bundle: Bundle; readonly problems: readonly BundleProblem[] } {
+export function readBundle(
+  content: unknown,
+  source: Source,
+): { readonly bundle: Omit<Bundle, 'sha256'>; readonly problems: readonly BundleProblem[] } {
   const problems: BundleProblem[] = [];
   const reading: Reading = { ...source, report: (problem) => problems.push(problem) };
   const top = withoutOldKeys(topOf(content, reading.report), reading.report);
@@ -27,7 +30,7 @@ export function readBundle(content: unknown, source: Source): { readonly bundle:
   checkVersion(top, reading.report);
   const backends = readBackends(top, reading);
   const issuers = elements(top, 'issuers', reading.report).flatMap(({ mapping, path }) => readIssuer(mapping, path, reading) ?? []);
-  const bundle: Bundle = {
+  const bundle: Omit<Bundle, 'sha256'> = {
     ...{ file: source.file, version: '1', issuers, backends: backends.entries },
     policies: readPolicies(top, source, reading.report),
     resources: readResources(top, backends.names, reading),

@@ -1,5 +1,6 @@
 // The server's bundle.yaml: who may ask (issuers), for what (resources), when (policies), and where it lives (backends). Invalid never falls
 // back: every problem is collected and thrown at once. A rule is only text here.
+import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
@@ -15,6 +16,8 @@ export interface Bundle {
   /** Absolute. */
   readonly file: string;
   readonly version: string;
+  /** Of its text, in hex: which bundle it is. */
+  readonly sha256: string;
   readonly issuers: readonly IssuerEntry[];
   readonly policies: readonly PolicyEntry[];
   readonly resources: readonly ResourceEntry[];
@@ -113,6 +116,7 @@ export async function loadBundle(path: string): Promise<Bundle> {
 export async function readBundleFile(path: string): Promise<{ readonly bundle: Bundle; readonly problems: readonly KzError[] }> {
   const file = resolve(path);
   const text = await readText(path);
+  const sha256 = createHash('sha256').update(text).digest('hex');
   const { readYaml } = await import('./bundle-yaml.ts');
   const yaml = await readYaml(text);
   const place = (position: Position): Place => ({ file, ...position });
@@ -129,7 +133,7 @@ export async function readBundleFile(path: string): Promise<{ readonly bundle: B
   const errors = problems.map(
     ({ path: where, message, hint }) => new KzError('config-invalid', message, { hint, at: place(yaml.place(where)) }),
   );
-  return { bundle, problems: errors };
+  return { bundle: { ...bundle, sha256 }, problems: errors };
 }
 
 /** More of them help nobody, and a file can hold any number. */

@@ -95,6 +95,8 @@ export type BlindEntry = z.infer<ReturnType<typeof blind>>;
 
 const optionalUrl = z.optional(z.lazy(() => z.url()));
 
+/** `[providers]`, and each backend of a server's bundle. */
+// eslint-disable-next-line @typescript-eslint/explicit-module-boundary-types -- what it returns is the type
 export function providers() {
   const ageRecipients = z.array(anyText.check(z.regex(/^age1[0-9a-z]+$/)));
   return z.strictObject({

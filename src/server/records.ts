@@ -17,6 +17,9 @@ const BESIDE_POLICIES: ReadonlySet<string> = new Set<FailureCode>([
   ...(['token-invalid', 'token-expired', 'jwt-expired', 'request-invalid', 'header-forbidden'] as const),
 ]);
 
+/** The bundle that serves from now on, or goes on. */
+type Serving = Pick<Compiled['bundle'], 'version' | 'sha256'>;
+
 export class Records {
   readonly metrics: Metrics;
   readonly #log: DecisionLog;
@@ -25,7 +28,7 @@ export class Records {
   static open(options: ServerOptions, { bundle, version }: Compiled, inFlight: () => number): Records {
     const log = DecisionLog.open({
       sink: auditSink(options),
-      started: { version: options.version, bundle: bundle.file, bundle_version: version },
+      started: { version: options.version, bundle: bundle.file, bundle_version: version, bundle_sha256: bundle.sha256 },
       onLost: (code) => {
         options.tell('warning', `the audit log cannot be written (${code}); decisions from now on are not in it`);
       },
@@ -53,10 +56,10 @@ export class Records {
     this.decision(exchangeLine(event, { caller, code }));
   }
 
-  /** `problems`: of a bundle that was not taken over; the version is that of the one that serves. */
-  reloaded(version: string, problems: number): void {
+  /** `problems`: of a bundle that was not taken over. */
+  reloaded({ version: bundle_version, sha256: bundle_sha256 }: Serving, problems: number): void {
     const ok = problems === 0;
-    this.#log.write({ type: 'bundle-reloaded', time: new Date().toISOString(), ok, bundle_version: version, problems });
+    this.#log.write({ type: 'bundle-reloaded', time: new Date().toISOString(), ok, bundle_version, bundle_sha256, problems });
     this.metrics.bundleReload(ok ? 'ok' : 'failed');
     if (ok) this.metrics.bundleLoaded(new Date());
   }

@@ -1,7 +1,7 @@
 // `KZ_TOK_…`: what a caller is given in place of a value. All that a token stands for is sealed in it (JWE, `dir` with A256GCM), so servers
 // that share a key need no other state. It holds no value, and says nothing to whoever has no key. Made of [A-Za-z0-9_.-] only: it goes
 // unchanged through a header, a URL, JSON and a form.
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, randomBytes, type webcrypto } from 'node:crypto';
 import type { Caller } from './verify.ts';
 import { ServerFailure } from './failure.ts';
 import { TOKEN_KEY_BYTES } from './token-keys.ts';
@@ -110,7 +110,7 @@ export class Seal {
   async #encrypt(text: string): Promise<string> {
     const { CompactEncrypt } = await import('jose');
     const { kid, bytes } = this.#first;
-    return new CompactEncrypt(Buffer.from(text)).setProtectedHeader({ ...HEADER, kid }).encrypt(bytes);
+    return new CompactEncrypt(Buffer.from(text)).setProtectedHeader({ ...HEADER, kid }).encrypt(await imported(bytes));
   }
 
   async #decrypt(jwe: string): Promise<string | undefined> {
@@ -118,7 +118,7 @@ export class Seal {
     if (key === undefined) return undefined;
     const { compactDecrypt } = await import('jose');
     try {
-      const { plaintext } = await compactDecrypt(jwe, key.bytes, {
+      const { plaintext } = await compactDecrypt(jwe, await imported(key.bytes), {
         keyManagementAlgorithms: [HEADER.alg],
         contentEncryptionAlgorithms: [HEADER.enc],
       });
@@ -171,4 +171,13 @@ function sealedFacts(value: unknown): SealedFacts | undefined {
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+const keys = new WeakMap<Uint8Array, Promise<webcrypto.CryptoKey>>();
+
+/** Once for each key: half of the time that a token takes. */
+function imported(bytes: Uint8Array): Promise<webcrypto.CryptoKey> {
+  const known = keys.get(bytes) ?? crypto.subtle.importKey('raw', Buffer.from(bytes), 'AES-GCM', false, ['encrypt', 'decrypt']);
+  keys.set(bytes, known);
+  return known;
 }

@@ -1,7 +1,6 @@
 // One server: the bundle and everything that serves it, opened in order and closed in the opposite one.
 import { resolve as absolute } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
-import { bundleWarnings } from '../config/bundle.ts';
 import { formatPlace, KzError } from '../core/errors.ts';
 import { Opened } from '../core/opened.ts';
 import { identify } from '../providers/file-watch.ts';
@@ -110,7 +109,6 @@ class Server implements RunningServer {
     // Before it is read: what it becomes from then on is a change.
     const known = await identify(absolute(options.bundle));
     const compiled = await compileBundle(options.bundle, options);
-    tellWarnings(compiled, options);
     const tls = options.tls === undefined ? undefined : await readTls(options.tls);
     const keyFile = tokenKeyFile(options.tokenKeyFile, options.context.env);
     const seal = keyFile === undefined ? Seal.random() : Seal.open(await loadTokenKeys(keyFile));
@@ -259,8 +257,7 @@ class Server implements RunningServer {
     const old = this.#compiled;
     this.#compiled = next;
     this.#service.replace(next);
-    this.#records.reloaded(next.version, 0);
-    tellWarnings(next, this.#options);
+    this.#records.reloaded(next.bundle, 0);
     this.#options.tell('notice', `serving ${next.bundle.file} anew`);
     // Calls that have begun may still ask the old backends, and use what these lent.
     this.#retired.add(old.backends, LONGEST_ANSWER_MS + this.#options.fetchTimeoutMs);
@@ -268,14 +265,14 @@ class Server implements RunningServer {
 
   #refuse(error: KzError): void {
     const problems = error.code === 'several' ? error.problems : [error];
-    this.#records.reloaded(this.#compiled.version, problems.length);
+    this.#records.reloaded(this.#compiled.bundle, problems.length);
     for (const problem of problems) this.#options.tell('warning', wordsOf(problem));
     this.#options.tell('warning', 'the bundle was not taken over; the old one serves on');
   }
 
   async #ready(): Promise<Readiness> {
     const found = await this.#service.served.verifier.check(AbortSignal.timeout(READY_TIMEOUT_MS));
-    const problems = [...found].flatMap(([issuer, problem]) => (problem === undefined ? [] : [`issuer ${issuer}: ${problem}`]));
+    const problems = [...found].flatMap(([issuer, problem]) => (problem === undefined ? [] : [`issuer ${issuer}: its keys cannot be had`]));
     return { ok: problems.length === 0, problems };
   }
 
@@ -312,10 +309,6 @@ interface HttpNeeds {
 }
 
 const READY_TIMEOUT_MS = 6000;
-
-function tellWarnings({ bundle }: Compiled, { tell }: Pick<ServerOptions, 'tell'>): void {
-  for (const { text, at } of bundleWarnings(bundle)) tell('warning', `${formatPlace(at)}: ${text}`);
-}
 
 function wordsOf(problem: KzError): string {
   return `${problem.at === undefined ? '' : `${formatPlace(problem.at)}: `}${problem.message}`;

@@ -14,6 +14,8 @@ export interface ShortLivedFacts {
   readonly sub: string;
   /** Of `Seal.sealCaller`: with it, the JWT alone says who calls when it is sent as the proxy's credential. */
   readonly caller?: string | undefined;
+  /** What the caller said about its request: policies see it again when the token is used. It can be read by whoever has the token. */
+  readonly context?: Readonly<Record<string, unknown>> | undefined;
   /** Milliseconds since the epoch; an hour from now at most. */
   readonly expiresAt: number;
 }
@@ -29,6 +31,8 @@ export interface ShortLivedOptions {
 const ISSUER = 'keyzero';
 const AUDIENCE = 'keyzero-proxy';
 const LONGEST_TTL_S = 3600;
+/** In characters of JSON: a token has to fit into a header. */
+const LARGEST_CONTEXT = 2048;
 const SMALLEST_RSA = 2048;
 
 type Algorithm = 'RS256' | 'ES256';
@@ -73,8 +77,12 @@ export class ShortLived {
     return this.#keys.private !== undefined;
   }
 
+  /** Throws `request-invalid` for a context that is too large for a token. */
   async sign({ ref, sub, expiresAt, ...claims }: ShortLivedFacts): Promise<string> {
     const { private: key, algorithm } = this.#keys;
+    if (JSON.stringify(claims.context ?? {}).length > LARGEST_CONTEXT) {
+      throw new ServerFailure('request-invalid', 'the context is too large for a token');
+    }
     if (key === undefined) throw new ServerFailure('mode-forbidden', 'this server has no key to sign short-lived tokens with');
     const { SignJWT } = await import('jose');
     const iat = Math.floor(this.#now() / 1000);
@@ -129,14 +137,14 @@ export function looksShortLived(jwt: string): boolean {
   }
 }
 
-function factsOf({ sub, exp, jti, resource, resolver, issuer, caller }: JWTPayload): Awaited<ReturnType<ShortLived['verify']>> {
+function factsOf({ sub, exp, jti, resource, resolver, issuer, caller, context }: JWTPayload): Awaited<ReturnType<ShortLived['verify']>> {
   const texts = { sub, jti, resource, resolver, issuer };
   const areTexts = Object.values(texts).every((text) => typeof text === 'string');
   if (!areTexts || exp === undefined || (caller !== undefined && typeof caller !== 'string')) {
     throw new ServerFailure('token-invalid', 'the short-lived token lacks a claim');
   }
   const { resource: ref, ...others } = texts as Record<keyof typeof texts, string>;
-  return { ...others, ref, caller, expiresAt: exp * 1000 };
+  return { ...others, ref, caller, expiresAt: exp * 1000, ...(isRecord(context) ? { context } : {}) };
 }
 
 const KINDS = `must be an RSA key of at least ${String(SMALLEST_RSA)} bits or an EC key on P-256`;
@@ -177,4 +185,8 @@ function parse(file: KeyFile, problem: string, read: () => KeyObject): KeyObject
   } catch {
     throw wrongKey(file, problem);
   }
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

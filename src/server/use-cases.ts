@@ -66,7 +66,7 @@ export class UseCases {
         case 'masked':
           return { ...common, ...(await this.#sealed(grant, input.context)) };
         case 'short_lived':
-          return { ...common, ...(await this.#signed(grant)) };
+          return { ...common, ...(await this.#signed(grant, input.context)) };
       }
     });
   }
@@ -96,7 +96,7 @@ export class UseCases {
     return { text, expiresAt };
   }
 
-  async #signed({ ref, caller, resource: { entry } }: Grant): Promise<Issued> {
+  async #signed({ ref, caller, resource: { entry } }: Grant, context: ResolveInput['context']): Promise<Issued> {
     const { shortLived, seal } = this.#parts;
     if (shortLived?.canSign !== true) {
       throw new ServerFailure('mode-forbidden', `resource ${ref} is short_lived, and this server has no key to sign with`, {
@@ -105,7 +105,7 @@ export class UseCases {
     }
     const { issuer, sub } = caller;
     const expiresAt = Date.now() + entry.ttlMs;
-    const facts = { ref, resolver: entry.resolver, issuer, sub, caller: await seal.sealCaller(caller), expiresAt };
+    const facts = { ref, resolver: entry.resolver, issuer, sub, caller: await seal.sealCaller(caller), context, expiresAt };
     return { text: await shortLived.sign(facts), expiresAt };
   }
 }

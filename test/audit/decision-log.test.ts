@@ -23,7 +23,7 @@ import { runFileName } from '../../src/audit/runs.ts';
 import { KzError } from '../../src/core/errors.ts';
 import { decision } from './decision-samples.ts';
 
-const STARTED = { version: '1.2.3', bundle: '/srv/bundle.yaml', bundle_version: '1' };
+const STARTED = { version: '1.2.3', bundle: '/srv/bundle.yaml', bundle_version: '1', bundle_sha256: 'ab' };
 
 let root: string;
 let folder: string;
@@ -62,7 +62,7 @@ describe('in a folder', () => {
     const path = log.path ?? '';
     expect([path, folder, join(root, 'state')].map((each) => statSync(each).mode & 0o777)).toEqual([0o600, 0o700, 0o700]);
     log.write(decision({ id: 'a' }));
-    log.write({ type: 'bundle-reloaded', time: now.toISOString(), ok: false, bundle_version: '1', problems: 3 });
+    log.write({ type: 'bundle-reloaded', time: now.toISOString(), ok: false, bundle_version: '1', bundle_sha256: 'ab', problems: 3 });
     log.write(decision({ id: 'b' }));
     await log.close();
     await log.close();
@@ -73,7 +73,7 @@ describe('in a folder', () => {
         ...STARTED,
       },
       decision({ id: 'a' }),
-      { type: 'bundle-reloaded', time: now.toISOString(), ok: false, bundle_version: '1', problems: 3 },
+      { type: 'bundle-reloaded', time: now.toISOString(), ok: false, bundle_version: '1', bundle_sha256: 'ab', problems: 3 },
       decision({ id: 'b' }),
       { type: 'server-ended', time: expect.any(String) as string, lost: 0 },
     ]);

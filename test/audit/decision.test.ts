@@ -54,6 +54,7 @@ describe('the line of a decision', () => {
       version: '1.2.3',
       bundle,
       bundle_version: '1',
+      bundle_sha256: 'ab',
     } as const;
     expect(JSON.parse(decisionLine(event))).toEqual(event);
   });

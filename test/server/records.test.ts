@@ -22,8 +22,8 @@ it('write a line and count for each decision', async () => {
   const records = open();
   records.decision(decision({ tool: null, policy: null, code: 'jwt-expired', outcome: 'denied' }));
   records.decision(decision());
-  records.reloaded('1', 2);
-  records.reloaded('1', 0);
+  records.reloaded({ version: '1', sha256: 'ab' }, 2);
+  records.reloaded({ version: '1', sha256: 'cd' }, 0);
   await records.close();
   expect(lab.lines.map(({ type }) => type)).toEqual([
     ...['server-started', 'decision', 'decision', 'bundle-reloaded', 'bundle-reloaded', 'server-ended'],

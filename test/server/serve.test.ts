@@ -58,16 +58,6 @@ describe('a server', () => {
     expect(lab.texts()).toBe('');
   });
 
-  it('says what its bundle should not say, at the start and when it changes', async () => {
-    lab.writeBundle(['audience: kz', 'audience: any']);
-    await lab.start();
-    expect(lab.texts()).toMatch(/^warning: .*bundle\.yaml:3:\d+: issuer "lab" takes tokens that were made for other services/);
-    lab.told.length = 0;
-    lab.writeBundle(['audience: kz', 'audience: any'], ['name: reads', 'name: others']);
-    await expect.poll(() => lab.texts(), { timeout: 5000 }).toContain('notice: serving');
-    expect(lab.texts()).toContain('takes tokens that were made for other services');
-  });
-
   it.each(['listen', 'proxy'] as const)('closes what it has opened when the port of --%s is taken', async (flag) => {
     const { address, close } = await occupied();
     const other = flag === 'listen' ? { proxy: '127.0.0.1:0' } : {};

@@ -1,5 +1,7 @@
 // What `kz server` refuses over HTTP, whoever asks: URLs, methods, paths and headers that would take a value elsewhere, and requests that are none.
 import { generateKeyPairSync } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { everyKind, type Json } from './server-parts.ts';
 import { Scene, type Served } from './server-scene.ts';
@@ -174,4 +176,32 @@ describe('refuses a request', () => {
     const large = `GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: ${'x'.repeat(40_000)}\r\n\r\n`;
     expect(await served.raw(large)).toMatch(/^HTTP\/1\.1 431 /);
   });
+});
+
+it('asks a backend after a policy has allowed it, and after the request was found good, never before', async () => {
+  const own = await Scene.start();
+  try {
+    // Writes down what it is asked for.
+    own.story.write('backend.sh', `#!/bin/sh\necho "$1" >> asked\necho '${own.value}'\n`, 0o700);
+    own.keepOut('backend.sh');
+    own.story.write('asked', '');
+    own.bundle({ backends: { gh: { type: 'exec', command: ['./backend.sh'] } } });
+    const asked = (): string => readFileSync(join(own.story.project, 'asked'), 'utf8');
+    const server = await own.serve();
+    const stranger = own.token({ org: 'other' });
+    await server.resolve('github/raw', { jwt: stranger });
+    await server.fetch({ url: url('/') }, { jwt: stranger });
+    await server.resolve('github/raw', { jwt: 'x.y.z' });
+    await server.resolve('prod/pat');
+    await server.fetch({ url: 'https://evil.example/' });
+    await server.fetch({ url: url('/'), headers: { authorization: 'mine' } });
+    // A token stands for the value and does not need it.
+    await server.resolve('github/pat');
+    expect(asked()).toBe('');
+    expect((await server.fetch({ url: url('/') })).json.status).toBe(200);
+    expect(asked()).toBe('GITHUB_PAT\n');
+    expect(await server.resolved('github/raw', { reveals: true })).toMatchObject({ value: own.value });
+  } finally {
+    await own.end();
+  }
 });

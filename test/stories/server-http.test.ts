@@ -295,6 +295,7 @@ describe('another server', () => {
     expect(refused?.json.code).toBe('rate-limited');
     expect(refused?.headers['retry-after']).toBe('1');
     expect((await ask('modest')).status).toBe(200);
+    await waitFor('the audit line', () => served.decisions.some(({ code }) => code === 'rate-limited'));
     expect(served.decisions.find(({ code }) => code === 'rate-limited')).toMatchObject({ sub: 'greedy', outcome: 'denied' });
   });
 

@@ -2,6 +2,7 @@
 import { createHmac } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { SigningKey, TestIssuer, type Claims, type Trouble } from '../server/issuer.ts';
+import { waitFor } from './processes.ts';
 import type { Json } from './server-parts.ts';
 import { Scene, type Served } from './server-scene.ts';
 
@@ -73,6 +74,7 @@ describe('refuses a token', () => {
     ['of five parts', () => 'a.b.c.d.e'],
   ])('%s', async (_, make, code = 'jwt-invalid') => {
     const jwt = make();
+    const before = served.decisions.length;
     const answers = [await served.resolve('github/raw', { jwt }), await served.fetch({ url: url('/stolen') }, { jwt })];
     for (const { status, json, text, headers } of answers) {
       expect(status, text).toBe(401);
@@ -81,6 +83,8 @@ describe('refuses a token', () => {
       expect(text).not.toContain(jwt);
     }
     expect(received()?.path).not.toBe('/stolen');
+    // What came before may have been written late, so it is counted from the end.
+    await waitFor('its lines', () => served.decisions.length >= before + 2 && served.decisions.at(-1)?.code === code);
     expect(served.decisions.at(-1)).toMatchObject({ outcome: 'denied', code, sub: null, jti: null, tool: null });
   });
 

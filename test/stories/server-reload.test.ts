@@ -149,6 +149,7 @@ describe('a bundle that changes', () => {
     const served = await scene.serve();
     scene.bundle({ policies: ALLOWS });
     await served.said(RELOADED);
+    await waitFor('the line', () => reloads(served).length === 1);
     expect(reloads(served)).toEqual([expect.objectContaining({ type: 'bundle-reloaded', ok: true, problems: 0 })]);
     scene.story.write('bundle.yaml', 'version: "1"\npolicy: []\nissuer: []\n');
     await served.said(KEPT);

@@ -148,6 +148,7 @@ describe('ends', () => {
     served.running.send('SIGHUP');
     await served.said('serving ');
     expect((await served.ask('/healthz')).status).toBe(200);
+    await waitFor('the line', () => served.events.length === 2);
     expect(typesOf(served.events)).toEqual(['server-started', 'bundle-reloaded']);
   });
 
