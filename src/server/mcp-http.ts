@@ -1,8 +1,8 @@
 // MCP over HTTP, both eras, without sessions: each request gets a server of its own. Whoever mounts this has checked Host and Origin before.
 // The server's own token is not for callers from here: anything that can open a port of this machine would be it.
+import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import type { ReadableStream } from 'node:stream/web';
 import { makeMcpServer, withRememberedHealth, type McpOptions } from './mcp.ts';
 import type { McpHttpHandler } from './mcp-sdk.ts';
 
@@ -112,5 +112,21 @@ async function send(answer: Response, response: ServerResponse): Promise<void> {
     response.end();
     return;
   }
-  await pipeline(Readable.fromWeb(answer.body), response);
+  // Of a Response, whose type in Node says nothing of its chunks.
+  await writeAll(answer.body as ReadableStream<Uint8Array>, response);
+}
+
+/** Not `pipeline`, which adds so many listeners to the response that Node warns of a leak. */
+async function writeAll(body: ReadableStream<Uint8Array>, response: ServerResponse): Promise<void> {
+  const reader = body.getReader();
+  const gone = new AbortController();
+  response.once('close', () => {
+    gone.abort();
+    // Also ends a read that waits for an event that nobody will see.
+    reader.cancel().catch(() => undefined);
+  });
+  for (let next = await reader.read(); !next.done; next = await reader.read()) {
+    if (!response.write(next.value)) await once(response, 'drain', { signal: gone.signal });
+  }
+  response.end();
 }
