@@ -14,7 +14,7 @@ export interface Decision {
   readonly id: string;
   readonly face: (typeof FACES)[number];
   /** Null when the token was refused before anything was asked. */
-  readonly tool: Tool | null;
+  readonly tool: Tool | 'health_check' | null;
   /** Name of the issuer in the bundle. This and the next three are of a token that was verified. */
   readonly issuer: string | null;
   readonly iss: string | null;

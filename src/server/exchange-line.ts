@@ -2,6 +2,7 @@
 import { decisionId } from '../audit/decision-log.ts';
 import type { Decision } from '../audit/decision.ts';
 import type { Exchange, Refused } from '../audit/event.ts';
+import { NOTHING_KNOWN } from './decision-line.ts';
 import type { Caller } from './verify.ts';
 
 interface About {
@@ -10,7 +11,7 @@ interface About {
 }
 
 export function exchangeLine(event: Exchange | Refused, { caller, code }: About): Decision {
-  const common = { ...lineOf(caller), time: event.time, id: decisionId() };
+  const common = { ...lineOf(caller), time: event.time };
   if (event.type === 'refused') {
     const { host, why } = event;
     return { ...common, host, why, outcome: 'denied', code: code ?? why };
@@ -24,21 +25,7 @@ function outcomeOf({ decision, error }: Exchange): Decision['outcome'] {
   return error === null ? 'allowed' : 'failed';
 }
 
-function lineOf(caller: Caller | undefined): Omit<Decision, 'time' | 'id' | 'outcome' | 'code'> {
-  const who = caller === undefined ? NOBODY : { issuer: caller.issuer, iss: caller.iss, sub: caller.sub, jti: caller.id };
-  return { type: 'decision', face: 'proxy', tool: 'proxy', ...who, ...NOTHING };
+function lineOf(caller: Caller | undefined): Decision {
+  const who = caller === undefined ? {} : { issuer: caller.issuer, iss: caller.iss, sub: caller.sub, jti: caller.id };
+  return { ...NOTHING_KNOWN, time: '', id: decisionId(), face: 'proxy', tool: 'proxy', ...who };
 }
-
-const NOBODY = { issuer: null, iss: null, sub: null, jti: null };
-const NOTHING = {
-  ref: null,
-  resolver: null,
-  mode: null,
-  policy: null,
-  host: null,
-  method: null,
-  path: null,
-  why: null,
-  status: null,
-  ms: 0,
-};

@@ -3,6 +3,8 @@
 import type { ResourceEntry } from '../config/bundle.ts';
 import { KzError } from '../core/errors.ts';
 import type { Upstream } from '../proxy/upstream.ts';
+import type { Decision } from '../audit/decision.ts';
+import { Line } from './decision-line.ts';
 import { ServerFailure } from './failure.ts';
 import { checkFetch, readFetch, sendFetch } from './fetch.ts';
 import type { HealthReport } from './mcp-health.ts';
@@ -14,6 +16,8 @@ export interface HealthContext {
   readonly upstream: Upstream;
   /** `performance.now()` at the server's start. */
   readonly startedAt: number;
+  /** Each check uses a value, and has a line. */
+  readonly audit: (event: Decision) => void;
   /** What backends say is for the operator. */
   readonly tell: (text: string) => void;
 }
@@ -39,20 +43,27 @@ async function backendsOf({ served, tell }: HealthContext, signal: AbortSignal):
   });
 }
 
-async function checkResource(resource: Resource, { served, upstream, tell }: HealthContext, signal: AbortSignal): Promise<Checked> {
+async function checkResource(resource: Resource, { served, upstream, tell, audit }: HealthContext, signal: AbortSignal): Promise<Checked> {
   const { entry } = resource;
-  const { ref } = entry;
+  const { ref, resolver, mode } = entry;
+  const line = new Line({ face: 'mcp', tool: 'health_check', ref, resolver, mode });
   try {
     const request = readFetch(entry.check ?? NO_CHECK);
+    line.set({ host: request.target.host, method: request.method, path: request.path });
     checkFetch(request, resource);
     const secret = await served.backends.get({ resource, captures: [] }, ref, signal);
     const options = { upstream, signal, timeoutMs: CHECK_TIMEOUT_MS };
     const { status } = await sendFetch(request, { entry, ref, secret }, options);
+    line.set({ status });
+    line.end('allowed');
     return status < 400 ? { ref, ok: true } : { ref, ok: false, detail: `the check got status ${String(status)}` };
   } catch (error) {
     if (error instanceof KzError) tell(`resource ${ref}: ${error.message}`);
     const code = error instanceof KzError || error instanceof ServerFailure ? error.code : 'internal';
+    line.end('failed', code);
     return { ref, ok: false, detail: code };
+  } finally {
+    audit(line.facts);
   }
 }
 

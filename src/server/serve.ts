@@ -1,6 +1,7 @@
 // One server: the bundle and everything that serves it, opened in order and closed in the opposite one.
 import { resolve as absolute } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
+import type { Decision } from '../audit/decision.ts';
 import { formatPlace, KzError } from '../core/errors.ts';
 import { Opened } from '../core/opened.ts';
 import { identify } from '../providers/file-watch.ts';
@@ -280,7 +281,10 @@ class Server implements RunningServer {
     const tell = (text: string): void => {
       this.#options.tell('warning', text);
     };
-    return checkHealth({ served: this.#service.served, upstream: this.#upstream, startedAt: this.#startedAt, tell }, signal);
+    const audit = (event: Decision): void => {
+      this.#records.decision(event);
+    };
+    return checkHealth({ served: this.#service.served, upstream: this.#upstream, startedAt: this.#startedAt, audit, tell }, signal);
   }
 
   readonly #internal = (error: unknown): void => {

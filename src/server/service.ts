@@ -2,13 +2,13 @@
 // no backend is asked before a policy has allowed the ref. What callers are told is a `ServerFailure`; what only the operator should read goes
 // through `tell`.
 import type { Decision } from '../audit/decision.ts';
-import { decisionId } from '../audit/decision-log.ts';
 import { KzError } from '../core/errors.ts';
 import type { Secret } from '../core/secret.ts';
 import { permit, type CompiledPolicy, type PolicyInput, type PolicyRequest, type Tool, type Verdict } from '../policy/permit.ts';
 import { refProblem } from '../policy/ref.ts';
 import type { Backends } from './backends.ts';
 import { DecidingTime } from './deciding-time.ts';
+import { Line, type Facts } from './decision-line.ts';
 import { ServerFailure } from './failure.ts';
 import type { Limits } from './limits.ts';
 import type { FoundResource, Resource, ResourceTable } from './resources.ts';
@@ -239,36 +239,10 @@ interface Granting {
   readonly line: Line;
 }
 
-type Facts = { -readonly [Key in keyof Decision]: Decision[Key] };
-
-/** An audit line in the making. */
-class Line {
-  readonly facts: Facts;
-  readonly #started = performance.now();
-
-  constructor(known: Partial<Facts> & Pick<Facts, 'face'>) {
-    this.facts = { ...NOTHING, time: new Date().toISOString(), id: decisionId(), ...known };
-  }
-
-  set(known: Partial<Facts>): void {
-    Object.assign(this.facts, known);
-  }
-
-  end(outcome: Decision['outcome'], code: string | null = null): void {
-    this.set({ outcome, code, ms: Math.round((performance.now() - this.#started) * 100) / 100 });
-  }
-}
-
 /** Who goes away was not refused. */
 function outcomeOf({ code, status }: ServerFailure): Decision['outcome'] {
   return status < 500 && code !== 'cancelled' ? 'denied' : 'failed';
 }
-
-const NOTHING: Omit<Decision, 'time' | 'id' | 'face'> = {
-  ...({ type: 'decision', outcome: 'failed', ms: 0 } as const),
-  ...{ tool: null, issuer: null, iss: null, sub: null, jti: null, ref: null, resolver: null, mode: null },
-  ...{ host: null, method: null, path: null, policy: null, why: null, code: null, status: null },
-};
 
 function whoIs({ issuer, iss, sub, id: jti }: Caller): Partial<Facts> {
   return { issuer, iss, sub, jti };

@@ -1,0 +1,29 @@
+// A line of the decision log in the making: what is known is filled in as the call goes on, and it is written at its end.
+import { decisionId } from '../audit/decision-log.ts';
+import type { Decision } from '../audit/decision.ts';
+
+export type Facts = { -readonly [Key in keyof Decision]: Decision[Key] };
+
+/** Of a call that has not begun. */
+export const NOTHING_KNOWN: Omit<Decision, 'time' | 'id' | 'face'> = {
+  ...({ type: 'decision', outcome: 'failed', ms: 0 } as const),
+  ...{ tool: null, issuer: null, iss: null, sub: null, jti: null, ref: null, resolver: null, mode: null },
+  ...{ host: null, method: null, path: null, policy: null, why: null, code: null, status: null },
+};
+
+export class Line {
+  readonly facts: Facts;
+  readonly #started = performance.now();
+
+  constructor(known: Partial<Facts> & Pick<Facts, 'face'>) {
+    this.facts = { ...NOTHING_KNOWN, time: new Date().toISOString(), id: decisionId(), ...known };
+  }
+
+  set(known: Partial<Facts>): void {
+    Object.assign(this.facts, known);
+  }
+
+  end(outcome: Decision['outcome'], code: string | null = null): void {
+    this.set({ outcome, code, ms: Math.round((performance.now() - this.#started) * 100) / 100 });
+  }
+}
