@@ -1,8 +1,10 @@
 // Where the values of a bundle live: each backend is a provider of `.keyzero.toml` with options of its own. Asks for what was allowed and for
 // nothing else, one question for all who want the same value at the same time, and keeps no value beyond that, except what was lent.
+import { constants } from 'node:fs';
+import { access } from 'node:fs/promises';
 import type { BackendEntry, Bundle, ResourceEntry } from '../config/bundle.ts';
 import type { Config, Declaration } from '../config/load.ts';
-import { KzError } from '../core/errors.ts';
+import { KzError, systemCode } from '../core/errors.ts';
 import { LOGINS } from '../core/secret-zero.ts';
 import type { Secret } from '../core/secret.ts';
 import { Access } from '../providers/resolve.ts';
@@ -68,8 +70,9 @@ export class Backends {
   /** Asks every backend whether it is there and would let kz in. Reads no value. */
   async check(signal: AbortSignal): Promise<readonly BackendHealth[]> {
     return Promise.all(
-      [...this.#bundle.backends.values()].map(async ({ name, provider }) => {
+      [...this.#bundle.backends.values()].map(async ({ name, provider, path }) => {
         try {
+          if (path !== undefined) await requireReadable(path);
           const opened = await this.#accessOf(name).open(provider);
           await opened.check?.(signal);
           return { name, error: undefined };
@@ -116,6 +119,15 @@ interface Declared {
   /** As the provider takes it. */
   readonly text: string;
   readonly field: string | undefined;
+}
+
+/** Throws `provider-unavailable`. */
+async function requireReadable(path: string): Promise<void> {
+  try {
+    await access(path, constants.R_OK);
+  } catch (error) {
+    throw new KzError('provider-unavailable', `cannot read ${path} (${systemCode(error) ?? 'unknown error'})`, { cause: error });
+  }
 }
 
 interface Asked {

@@ -55,8 +55,8 @@ export interface ServerOptions {
   readonly healthCheck: boolean;
   /** `-`, `stderr`, `none` or a file. */
   readonly audit: string | undefined;
-  /** Of one caller; undefined: as many as it likes. */
-  readonly callsPerSecond: number | undefined;
+  /** Of one caller; 0: as many as it likes. */
+  readonly callsPerSecond: number;
   readonly fetchTimeoutMs: number;
   readonly tell: (level: 'notice' | 'warning', text: string) => void;
 }
@@ -132,8 +132,8 @@ class Server implements RunningServer {
     this.#upstream = upstream;
     this.#limits = new Limits({
       ...DEFAULT_LIMITS,
-      rate: options.callsPerSecond ?? 0,
-      burst: 2 * (options.callsPerSecond ?? DEFAULT_LIMITS.rate),
+      rate: options.callsPerSecond,
+      burst: 2 * options.callsPerSecond,
     });
     this.#records = Records.open(options, compiled, () => this.#limits.inFlight);
     opened.add(() => this.#records.close());

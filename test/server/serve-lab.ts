@@ -82,7 +82,7 @@ backends:
       ...{ tls: undefined, allowPlaintext: false, allowedHosts: [], allowedOrigins: [], tokenKeyFile: undefined, healthCheck: false },
       jwt: { file: undefined, audience: undefined },
       audit: this.path('audit.jsonl'),
-      callsPerSecond: undefined,
+      callsPerSecond: 0,
       fetchTimeoutMs: 5000,
       tell: (level, text) => this.told.push({ level, text }),
       ...more,

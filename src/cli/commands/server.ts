@@ -32,7 +32,7 @@ interface StartFlags extends BundleFlags {
   readonly tokenKeyFile?: string;
   readonly healthCheck?: boolean;
   readonly audit?: string;
-  readonly rate: number | undefined;
+  readonly rate: number;
   readonly timeout: number;
 }
 
@@ -139,8 +139,9 @@ function tlsFiles({ tlsCert: certFile, tlsKey: keyFile }: StartFlags): { certFil
   return { certFile, keyFile };
 }
 
-function rateArgument(text: string): number | undefined {
-  if (text === 'off') return undefined;
+/** 0: as many as it likes. */
+function rateArgument(text: string): number {
+  if (text === 'off') return 0;
   if (/^[1-9]\d{0,5}$/.test(text)) return Number(text);
   throw new KzError('usage', `--rate cannot be ${JSON.stringify(text)}`, { hint: 'a number from 1, or off' });
 }
