@@ -18,7 +18,7 @@ const LAZY = {
   'aws-sdk': 'src/providers/aws-sdk.ts',
   'google-sdk': 'src/providers/google-sdk.ts',
   'cel-sdk': 'src/policy/cel-sdk.ts',
-  'mcp-sdk': 'src/server/mcp-sdk.ts',
+  'mcp-sdk': 'src/server/mcp/mcp-sdk.ts',
 };
 
 /** Stands in for src/cli/commands.ts in run.cjs. */

@@ -10,7 +10,7 @@ import { SignJWT } from 'jose';
 /** @typedef {{ method: string, path: string, headers: Record<string, string>, body: string }} Request */
 
 export const RULES = [10, 100, 1000];
-/** More than kz remembers (src/server/jwt-cache.ts), so that each is new again when its turn comes. */
+/** More than kz remembers (src/server/identity/jwt-cache.ts), so that each is new again when its turn comes. */
 const FRESH_TOKENS = 2000;
 const ISSUER = 'https://issuer.example';
 const CLAIMS = { org: 'acme', roles: ['ci', 'deploy'], repository: 'acme/app', ref: 'refs/heads/main', environment: 'prod' };

@@ -80,7 +80,7 @@ const DEFAULT_TTL_MS = 12 * 3_600_000;
 
 async function init(flags: InitFlags): Promise<void> {
   useVoice(flags);
-  const { ensureLocalKey, localKeyPath, starterBundle } = await import('../server/local-issuer.ts');
+  const { ensureLocalKey, localKeyPath, starterBundle } = await import('../server/identity/local-issuer.ts');
   const path = absolutePath(flags.bundle, workingFolder(), process.env);
   // Nor through a link that leads to what is not there yet: a folder that somebody else filled would say where the file goes.
   if (lstatSync(path, { throwIfNoEntry: false }) !== undefined && flags.force !== true) {
@@ -133,7 +133,7 @@ async function resourceValue(ref: string, path: string): Promise<{ readonly acce
 
 async function token(flags: TokenFlags): Promise<void> {
   useVoice(flags);
-  const { LOCAL_ISSUER_URL, localKeyPath, readLocalKey, signToken } = await import('../server/local-issuer.ts');
+  const { LOCAL_ISSUER_URL, localKeyPath, readLocalKey, signToken } = await import('../server/identity/local-issuer.ts');
   const { key, issuer = LOCAL_ISSUER_URL, audience, subject, claim: claims = {}, ttl: ttlMs, kid } = flags;
   const path = key === undefined ? localKeyPath(userDirectory(process.env)) : absolutePath(key, workingFolder(), process.env);
   const jwt = await signToken(readLocalKey(path), { issuer, audience, subject, claims, ttlMs, kid });

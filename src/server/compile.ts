@@ -6,10 +6,10 @@ import type { CompiledPolicy } from '../policy/permit.ts';
 import type { ProviderContext } from '../providers/provider.ts';
 import { PROVIDERS } from '../providers/table.ts';
 import { Backends, providerRef } from './backends.ts';
-import { compilePolicies } from './compile-policies.ts';
+import { compilePolicies } from './policies/compile-policies.ts';
 import { ResourceTable } from './resources.ts';
 import type { Served } from './service.ts';
-import { Verifier } from './verify.ts';
+import { Verifier } from './identity/verify.ts';
 
 export interface Compiled extends Served {
   readonly bundle: Bundle;

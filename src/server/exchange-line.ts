@@ -3,7 +3,7 @@ import { decisionId } from '../audit/decision-log.ts';
 import type { Decision } from '../audit/decision.ts';
 import type { Exchange, Refused } from '../audit/event.ts';
 import { NOTHING_KNOWN } from './decision-line.ts';
-import type { Caller } from './verify.ts';
+import type { Caller } from './identity/verify.ts';
 
 interface About {
   readonly caller: Caller | undefined;

@@ -1,8 +1,8 @@
 // How the use cases look from outside: the words of HTTP's JSON and of MCP's tools for the same answers.
-import type { FetchAsk, ResolveAsk, ResolveResult } from './http-ask.ts';
-import type { HttpOptions } from './http.ts';
-import type { HealthCheck } from './mcp-health.ts';
-import type { McpUseCases } from './mcp.ts';
+import type { FetchAsk, ResolveAsk, ResolveResult } from './http/http-ask.ts';
+import type { HttpOptions } from './http/http.ts';
+import type { HealthCheck } from './mcp/mcp-health.ts';
+import type { McpUseCases } from './mcp/mcp.ts';
 import type { Service } from './service.ts';
 import type { FetchCall, Resolved, UseCases } from './use-cases.ts';
 

@@ -6,8 +6,8 @@ import type { Upstream } from '../proxy/upstream.ts';
 import type { Decision } from '../audit/decision.ts';
 import { Line } from './decision-line.ts';
 import { ServerFailure } from './failure.ts';
-import { checkFetch, readFetch, sendFetch } from './fetch.ts';
-import type { HealthReport } from './mcp-health.ts';
+import { checkFetch, readFetch, sendFetch } from './fetch/fetch.ts';
+import type { HealthReport } from './mcp/mcp-health.ts';
 import type { Resource } from './resources.ts';
 import type { Served } from './service.ts';
 

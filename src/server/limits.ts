@@ -1,6 +1,6 @@
 // How much the server takes on: a token bucket for each caller, and a cap on what is in flight. Both refuse at once; nothing is queued here.
 import { ServerFailure } from './failure.ts';
-import type { Caller } from './verify.ts';
+import type { Caller } from './identity/verify.ts';
 
 export interface LimitOptions {
   /** Questions a second for each caller. 0: no limit. */

@@ -7,7 +7,7 @@ import type { FailureCode } from './failure.ts';
 import { Metrics } from './metrics.ts';
 import type { ServerOptions } from './serve.ts';
 import { auditSink } from './server-flags.ts';
-import type { TokenProxyEvent } from './token-proxy.ts';
+import type { TokenProxyEvent } from './tokens/token-proxy.ts';
 
 /** The caller was not let in. */
 const JWT_FAILURES = /^(?:jwt-|issuer-unknown$|keys-unavailable$)/;

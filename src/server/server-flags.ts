@@ -2,9 +2,9 @@
 import { serverLogFolder, type DecisionSink } from '../audit/decision-log.ts';
 import { KzError } from '../core/errors.ts';
 import { absolutePath } from '../core/home-path.ts';
-import { parseListen } from './listen.ts';
+import { parseListen } from './http/listen.ts';
 import type { ServerOptions } from './serve.ts';
-import type { KeyFile } from './token-keys.ts';
+import type { KeyFile } from './tokens/token-keys.ts';
 
 type Env = Readonly<Record<string, string | undefined>>;
 

@@ -7,12 +7,12 @@ import type { Secret } from '../core/secret.ts';
 import { permit, type CompiledPolicy, type PolicyInput, type PolicyRequest, type Tool, type Verdict } from '../policy/permit.ts';
 import { refProblem } from '../policy/ref.ts';
 import type { Backends } from './backends.ts';
-import { DecidingTime } from './deciding-time.ts';
+import { DecidingTime } from './policies/deciding-time.ts';
 import { Line, type Facts } from './decision-line.ts';
 import { ServerFailure } from './failure.ts';
 import type { Limits } from './limits.ts';
 import type { FoundResource, Resource, ResourceTable } from './resources.ts';
-import type { Caller, Verifier } from './verify.ts';
+import type { Caller, Verifier } from './identity/verify.ts';
 
 export type { Resource } from './resources.ts';
 

@@ -3,11 +3,11 @@
 import type { Mode } from '../config/bundle.ts';
 import type { Upstream } from '../proxy/upstream.ts';
 import { ServerFailure } from './failure.ts';
-import { checkFetch, readFetch, sendFetch, type FetchInput, type FetchResult } from './fetch.ts';
-import type { Seal } from './seal.ts';
+import { checkFetch, readFetch, sendFetch, type FetchInput, type FetchResult } from './fetch/fetch.ts';
+import type { Seal } from './tokens/seal.ts';
 import type { Face, Grant, Service } from './service.ts';
-import type { ShortLived } from './short-lived.ts';
-import type { Caller } from './verify.ts';
+import type { ShortLived } from './tokens/short-lived.ts';
+import type { Caller } from './identity/verify.ts';
 
 export interface ResolveInput {
   readonly ref: string;

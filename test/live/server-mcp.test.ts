@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { SigningKey } from '../server/issuer.ts';
+import { SigningKey } from '../server/identity/issuer.ts';
 import { KZ, Story } from '../stories/kz.ts';
 import { folderOf, problemOf } from './clients/parts.mjs';
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { exchangeLine } from '../../src/server/exchange-line.ts';
 import { exchange, REFUSED, TIME } from './exchange-samples.ts';
-import { CALLER } from './http-lab.ts';
+import { CALLER } from './http/http-lab.ts';
 
 describe('the line of an exchange', () => {
   it('says who asked for what, and what came of it', () => {

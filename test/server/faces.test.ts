@@ -2,11 +2,11 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { compileBundle } from '../../src/server/compile.ts';
 import { httpUseCases, mcpUseCases } from '../../src/server/faces.ts';
 import { Limits } from '../../src/server/limits.ts';
-import { Seal } from '../../src/server/seal.ts';
+import { Seal } from '../../src/server/tokens/seal.ts';
 import { LiveService } from '../../src/server/service.ts';
 import { UseCases } from '../../src/server/use-cases.ts';
 import { ServeLab } from './serve-lab.ts';
-import { Upstreams } from './upstream.ts';
+import { Upstreams } from './fetch/upstream.ts';
 
 let lab: ServeLab;
 let upstreams: Upstreams;

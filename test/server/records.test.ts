@@ -3,7 +3,7 @@ import type { Compiled } from '../../src/server/compile.ts';
 import { Records } from '../../src/server/records.ts';
 import { decision } from '../audit/decision-samples.ts';
 import { exchange, REFUSED } from './exchange-samples.ts';
-import { CALLER } from './http-lab.ts';
+import { CALLER } from './http/http-lab.ts';
 import { ServeLab } from './serve-lab.ts';
 
 let lab: ServeLab;

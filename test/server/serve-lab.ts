@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { startServer, type RunningServer, type ServerOptions } from '../../src/server/serve.ts';
-import { SigningKey, type Claims } from './issuer.ts';
+import { SigningKey, type Claims } from './identity/issuer.ts';
 
 export const ISSUER = 'https://issuer.test';
 

@@ -5,7 +5,7 @@ import { compileBundle, type Compiled } from '../../src/server/compile.ts';
 import { ServerFailure, type FailureCode } from '../../src/server/failure.ts';
 import { Limits } from '../../src/server/limits.ts';
 import { LiveService, type Ask, type Grant } from '../../src/server/service.ts';
-import type { Caller } from '../../src/server/verify.ts';
+import type { Caller } from '../../src/server/identity/verify.ts';
 import { ServeLab } from './serve-lab.ts';
 
 let lab: ServeLab;

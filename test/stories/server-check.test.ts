@@ -1,7 +1,7 @@
 // `kz server check`: everything that is wrong with a bundle at once, each with its place; what it lets happen; and, when asked, whether those that it
 // names answer.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { TestIssuer } from '../server/issuer.ts';
+import { TestIssuer } from '../server/identity/issuer.ts';
 import type { Json } from './server-parts.ts';
 import { Scene, type BundleParts } from './server-scene.ts';
 import type { Ended } from './kz.ts';

@@ -1,7 +1,7 @@
 // Tokens of callers and keys of issuers: every forgery that has a name, and issuers that are down, slow, huge, or change their keys.
 import { createHmac } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { SigningKey, TestIssuer, type Claims, type Trouble } from '../server/issuer.ts';
+import { SigningKey, TestIssuer, type Claims, type Trouble } from '../server/identity/issuer.ts';
 import { waitFor } from './processes.ts';
 import type { Json } from './server-parts.ts';
 import { Scene, type Served } from './server-scene.ts';

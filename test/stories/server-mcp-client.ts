@@ -7,7 +7,7 @@ import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
 import { Client as FormerClient } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport as FormerTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import type { Decision } from '../../src/audit/decision.ts';
-import { give, type CallOptions, type Given } from '../server/mcp-fakes.ts';
+import { give, type CallOptions, type Given } from '../server/mcp/mcp-fakes.ts';
 import { KZ, NODE } from './kz.ts';
 import { waitFor } from './processes.ts';
 import type { Json } from './server-parts.ts';

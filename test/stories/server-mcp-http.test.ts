@@ -4,7 +4,7 @@ import { Client as FormerClient } from '@modelcontextprotocol/sdk/client/index.j
 import { StreamableHTTPClientTransport as FormerTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Decision } from '../../src/audit/decision.ts';
-import { give, type Given } from '../server/mcp-fakes.ts';
+import { give, type Given } from '../server/mcp/mcp-fakes.ts';
 import { waitFor } from './processes.ts';
 import { everyKind, type Json } from './server-parts.ts';
 import { Scene, type Served } from './server-scene.ts';

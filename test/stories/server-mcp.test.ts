@@ -1,6 +1,6 @@
 // `kz server start --mcp` as agents meet it: clients of both generations of the SDK over standard input and output. No tool gives a value away.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { Given } from '../server/mcp-fakes.ts';
+import type { Given } from '../server/mcp/mcp-fakes.ts';
 import { waitFor } from './processes.ts';
 import { connect, decided, KINDS, type Mcp } from './server-mcp-client.ts';
 import { everyKind, type Json } from './server-parts.ts';

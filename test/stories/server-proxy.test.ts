@@ -7,7 +7,7 @@ import { isIP } from 'node:net';
 import { join } from 'node:path';
 import tls from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Seal } from '../../src/server/seal.ts';
+import { Seal } from '../../src/server/tokens/seal.ts';
 import { collect, has } from './kz.ts';
 import { waitFor } from './processes.ts';
 import { HOSTS, POLICIES } from './server-parts.ts';

@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { KubernetesMount } from '../fixtures/kubernetes-mount.ts';
-import { SigningKey, TestIssuer } from '../server/issuer.ts';
+import { SigningKey, TestIssuer } from '../server/identity/issuer.ts';
 import { waitFor } from './processes.ts';
 import { serveApi, type Json } from './server-parts.ts';
 import { Scene, type Served } from './server-scene.ts';

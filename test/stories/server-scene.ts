@@ -4,7 +4,7 @@ import http from 'node:http';
 import https from 'node:https';
 import { createConnection } from 'node:net';
 import type { Decision } from '../../src/audit/decision.ts';
-import { SigningKey, TestIssuer, type Claims } from '../server/issuer.ts';
+import { SigningKey, TestIssuer, type Claims } from '../server/identity/issuer.ts';
 import { Story, type Ended, type StartOptions } from './kz.ts';
 import { Running, waitFor } from './processes.ts';
 import { BACKENDS, POLICIES, RESOURCES, serveApi, type Json } from './server-parts.ts';

@@ -3,8 +3,8 @@ import { Option, type Command } from 'commander';
 import { loadBundle } from '../../config/bundle.ts';
 import { formatPlace, KzError } from '../../core/errors.ts';
 import { TOOLS, type Step, type Tool, type Verdict } from '../../policy/permit.ts';
-import type { CaseResult } from '../../server/policy-cases.ts';
-import type { PolicyExplanation } from '../../server/policy-explain.ts';
+import type { CaseResult } from '../../server/policies/policy-cases.ts';
+import type { PolicyExplanation } from '../../server/policies/policy-explain.ts';
 import { useVoice, withSubcommands } from '../options.ts';
 import { readText } from '../read-text.ts';
 import { print, printJson, printLine, table } from '../ui.ts';
@@ -87,8 +87,8 @@ function pairArgument(text: string, previous: Readonly<Record<string, string>> |
 async function test(flags: TestFlags): Promise<void> {
   useVoice(flags);
   const [{ loadCases, runCases }, { compilePolicies }] = await Promise.all([
-    import('../../server/policy-cases.ts'),
-    import('../../server/compile-policies.ts'),
+    import('../../server/policies/policy-cases.ts'),
+    import('../../server/policies/compile-policies.ts'),
   ]);
   const bundle = await loadBundle(flags.bundle);
   const { policies, problems } = await compilePolicies(bundle);
@@ -128,8 +128,8 @@ function caseJson({ case: { name, at, expect, policy }, verdict, passed }: CaseR
 
 async function explain(flags: ExplainFlags): Promise<void> {
   useVoice(flags);
-  const { explainPolicy } = await import('../../server/policy-explain.ts');
-  const { requestOf } = await import('../../server/policy-cases.ts');
+  const { explainPolicy } = await import('../../server/policies/policy-explain.ts');
+  const { requestOf } = await import('../../server/policies/policy-cases.ts');
   const request = requestOf({ tool: flags.tool, method: flags.method, url: flags.url });
   const { ref, context = {}, issuer } = flags;
   const bundle = await loadBundle(flags.bundle);
@@ -140,7 +140,7 @@ async function explain(flags: ExplainFlags): Promise<void> {
 }
 
 async function claimsOf({ claims: file, claim, jwtFile }: ExplainFlags): Promise<Readonly<Record<string, unknown>>> {
-  const { parseClaims, unprovenClaims } = await import('../../server/policy-explain.ts');
+  const { parseClaims, unprovenClaims } = await import('../../server/policies/policy-explain.ts');
   if (file !== undefined && jwtFile !== undefined) throw new KzError('usage', '--claims stands beside --jwt-file');
   if (file === undefined && jwtFile === undefined && claim === undefined) {
     throw new KzError('usage', 'no claims were given', { hint: 'give them with --claim name=value, --claims FILE or --jwt-file FILE' });

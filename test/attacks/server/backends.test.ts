@@ -8,7 +8,7 @@ import { KzError } from '../../../src/core/errors.ts';
 import { refProblem } from '../../../src/policy/ref.ts';
 import { Backends, providerRef } from '../../../src/server/backends.ts';
 import { ResourceTable, type FoundResource } from '../../../src/server/resources.ts';
-import { canary } from '../../server/fetching.ts';
+import { canary } from '../../server/fetch/fetching.ts';
 
 const folders: string[] = [];
 

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { call, CALLER, closeLabs, deferred, lab, raw } from '../../server/http-lab.ts';
+import { call, CALLER, closeLabs, deferred, lab, raw } from '../../server/http/http-lab.ts';
 import { ServeLab } from '../../server/serve-lab.ts';
 import { KZ } from '../../stories/kz.ts';
 

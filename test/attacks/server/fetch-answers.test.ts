@@ -5,11 +5,11 @@ import zlib from 'node:zlib';
 import { afterEach, expect, it } from 'vitest';
 import type { CredentialLocation } from '../../../src/config/bundle.ts';
 import { Secret } from '../../../src/core/secret.ts';
-import type { FetchInput, FetchResult } from '../../../src/server/fetch.ts';
-import { readAnswer } from '../../../src/server/fetch-response.ts';
-import { withSearch } from '../../../src/server/inject.ts';
-import { BEARER, canary, failureOf, fetchFrom, REF, type FetchSetting } from '../../server/fetching.ts';
-import { Upstreams, type UpstreamOptions } from '../../server/upstream.ts';
+import type { FetchInput, FetchResult } from '../../../src/server/fetch/fetch.ts';
+import { readAnswer } from '../../../src/server/fetch/fetch-response.ts';
+import { withSearch } from '../../../src/server/fetch/inject.ts';
+import { BEARER, canary, failureOf, fetchFrom, REF, type FetchSetting } from '../../server/fetch/fetching.ts';
+import { Upstreams, type UpstreamOptions } from '../../server/fetch/upstream.ts';
 
 const URL_ = 'https://api.test/';
 const MARK = `[redacted:${REF}]`;

@@ -2,15 +2,15 @@
 import { once } from 'node:events';
 import { afterEach, expect, it } from 'vitest';
 import { Secret } from '../../../src/core/secret.ts';
-import { readFetch, sendFetch, type FetchInput, type FetchResult } from '../../../src/server/fetch.ts';
+import { readFetch, sendFetch, type FetchInput, type FetchResult } from '../../../src/server/fetch/fetch.ts';
 import { openCel } from '../../../src/policy/cel.ts';
 import { permit } from '../../../src/policy/permit.ts';
 import { ServerFailure } from '../../../src/server/failure.ts';
 import type { Ask } from '../../../src/server/service.ts';
 import { UseCases, type UseCaseParts } from '../../../src/server/use-cases.ts';
-import type { Caller } from '../../../src/server/verify.ts';
-import { canary, failureOf, fetchFrom, REF, resource, type FetchSetting } from '../../server/fetching.ts';
-import { Upstreams, type UpstreamOptions } from '../../server/upstream.ts';
+import type { Caller } from '../../../src/server/identity/verify.ts';
+import { canary, failureOf, fetchFrom, REF, resource, type FetchSetting } from '../../server/fetch/fetching.ts';
+import { Upstreams, type UpstreamOptions } from '../../server/fetch/upstream.ts';
 
 const URL_ = 'https://api.test/';
 const MARK = `[redacted:${REF}]`;

@@ -7,11 +7,11 @@ import { afterAll, describe, expect, it } from 'vitest';
 import type { Decision } from '../../../src/audit/decision.ts';
 import { identityOf, type Profile } from '../../../src/policy/identity.ts';
 import { compileBundle } from '../../../src/server/compile.ts';
-import { parseKeySet } from '../../../src/server/jwks-key.ts';
-import { KeyServer } from '../../../src/server/key-server.ts';
+import { parseKeySet } from '../../../src/server/identity/jwks-key.ts';
+import { KeyServer } from '../../../src/server/identity/key-server.ts';
 import { LiveService } from '../../../src/server/service.ts';
-import { Verifier } from '../../../src/server/verify.ts';
-import { SigningKey, TestIssuer, type IssuerOptions } from '../../server/issuer.ts';
+import { Verifier } from '../../../src/server/identity/verify.ts';
+import { SigningKey, TestIssuer, type IssuerOptions } from '../../server/identity/issuer.ts';
 
 const signal = new AbortController().signal;
 const folder = mkdtempSync(join(tmpdir(), 'kz-attack-identity-'));

@@ -12,7 +12,7 @@ import { openCel } from '../../../src/policy/cel.ts';
 import { permit, type CompiledPolicy, type PolicyInput } from '../../../src/policy/permit.ts';
 import { compileBundle } from '../../../src/server/compile.ts';
 import { LiveService, type Grant } from '../../../src/server/service.ts';
-import type { Caller } from '../../../src/server/verify.ts';
+import type { Caller } from '../../../src/server/identity/verify.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'kz-attack-policy-'));
 const canary = (): string => `CANARY-${randomBytes(8).toString('hex')}`;

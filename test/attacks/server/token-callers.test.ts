@@ -6,9 +6,9 @@ import type net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { ShortLived } from '../../../src/server/short-lived.ts';
+import { ShortLived } from '../../../src/server/tokens/short-lived.ts';
 import { replyOf } from '../../proxy/lab.ts';
-import { basic, TokenLab, type TokenLabOptions } from '../../server/token-lab.ts';
+import { basic, TokenLab, type TokenLabOptions } from '../../server/tokens/token-lab.ts';
 
 const HOST = 'https://api.github.com';
 const MINUTE_MS = 60_000;

@@ -3,9 +3,9 @@ import http from 'node:http';
 import { gzipSync } from 'node:zlib';
 import { afterEach, describe, expect, it } from 'vitest';
 import { requestHead } from '../../../src/proxy/head.ts';
-import { tokensIn } from '../../../src/server/token-search.ts';
+import { tokensIn } from '../../../src/server/tokens/token-search.ts';
 import { replyOf } from '../../proxy/lab.ts';
-import { basic, TokenLab, type TokenLabOptions } from '../../server/token-lab.ts';
+import { basic, TokenLab, type TokenLabOptions } from '../../server/tokens/token-lab.ts';
 
 const HOST = 'https://api.github.com';
 let lab: TokenLab | undefined;

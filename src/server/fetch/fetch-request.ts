@@ -1,0 +1,172 @@
+// What a fetch asks for: read once, and held against the resource. What is decided is what is sent: of a URL that two parsers could read
+// differently, of a header that says who asks or what is meant, nothing goes on. Knows no value.
+import type { ResourceEntry } from '../../config/bundle.ts';
+import { parseAuthority, type HostPort } from '../../core/host-name.ts';
+import { parseHostPattern } from '../../core/host-pattern.ts';
+import { scopeOf, type Scope } from '../../mask/scope.ts';
+import { decide } from '../../policy/decide.ts';
+import { readings } from '../../policy/request-path.ts';
+import { ServerFailure } from '../failure.ts';
+import { checkHeaders, readHeaders, sameHeader, type Field } from './fetch-headers.ts';
+import { hasParameter } from './parameters.ts';
+import type { Resource } from '../service.ts';
+
+export interface FetchInput {
+  readonly url: string;
+  readonly method?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+  readonly bodyEncoding?: 'utf8' | 'base64';
+}
+
+export interface FetchRequest {
+  /** The host is canonical. */
+  readonly target: { readonly host: string; readonly port: number; readonly tls: boolean };
+  readonly method: string;
+  /** As it is sent, without the query. */
+  readonly path: string;
+  /** The path as every server reads it, for rules about paths: `/%61dmin` is `/admin`. Empty when servers may read it differently. */
+  readonly reading: string;
+  /** As it is sent, without the question mark; empty: there is none. */
+  readonly query: string;
+  /** In the caller's order; names in the caller's case, none twice. */
+  readonly headers: readonly Field[];
+  readonly body: Buffer;
+}
+
+const LONGEST_URL = 8192;
+const LARGEST_BODY = 1024 * 1024;
+
+/** Before anything is decided: one reading of what is asked. Throws ServerFailure. */
+export function readFetch(input: FetchInput): FetchRequest {
+  const url = readUrl(input.url);
+  const method = readMethod(input.method ?? 'GET');
+  const headers = readHeaders(input.headers ?? {});
+  const body = readBody(input);
+  refuseMethodOverride(url.query, headers, body);
+  const [reading = '', ...others] = readings(url.path);
+  return { ...url, reading: others.length === 0 ? reading : '', method, headers, body };
+}
+
+/** Does the resource allow it? Throws url-forbidden, with what is allowed, or header-forbidden. */
+export function checkFetch(request: FetchRequest, resource: Resource): void {
+  const { entry, rules } = resource;
+  const { target, method, path, query } = request;
+  // 1. Host, method and path. Without rules `decide` allows everything; here nobody has allowed anything.
+  if (rules.length === 0) throw new ServerFailure('url-forbidden', `no request may carry ${entry.ref}: the resource names no hosts`);
+  const decision = decide({ host: target.host, port: target.port, method, path }, rules);
+  if (!decision.allow) throw outside(request, resource);
+  // 2. Without TLS anybody on the way reads along.
+  if (!target.tls && !namedHosts(entry).coversClear(target.host, target.port)) {
+    throw new ServerFailure('url-forbidden', `${entry.ref} may go to ${placeOf(target)} through https only`);
+  }
+  // 3. Nothing of the caller's beside the credential, or in its place.
+  checkHeaders(request.headers, entry.location);
+  if (entry.location.kind === 'query' && hasParameter(query, [entry.location.name])) {
+    const name = JSON.stringify(entry.location.name);
+    throw new ServerFailure('url-forbidden', `the url has a parameter ${name}, which is where kz puts the credential`);
+  }
+}
+
+/** What the operator names exactly, without a wildcard: such a host may be at any address. */
+export function namedHosts({ hosts }: Pick<ResourceEntry, 'hosts'>): Scope {
+  return scopeOf({ hosts: hosts.filter(isExact), ruleHosts: [] });
+}
+
+function isExact(host: string): boolean {
+  const pattern = parseHostPattern(host);
+  return !('problem' in pattern) && !pattern.wildcard;
+}
+
+/** What URL would drop, repair or read as something else. */
+const UNFIT_IN_URL = /[\0-\x20\x7f-\xa0\\\p{Cs}\p{Z}]/u;
+
+/** Exactly two slashes: URL takes any number, and a backslash too. */
+const WEB_URL = /^(https?):\/\/([^/?#]*)/i;
+
+function readUrl(text: string): Pick<FetchRequest, 'target' | 'path' | 'query'> {
+  if (Buffer.byteLength(text) > LONGEST_URL) throw badUrl(`is longer than ${String(LONGEST_URL)} bytes`);
+  if (UNFIT_IN_URL.test(text)) throw badUrl('holds a space, a control character or a backslash');
+  const [, scheme, authority = ''] = WEB_URL.exec(text) ?? [];
+  if (scheme === undefined) throw badUrl('does not start with https://');
+  if (authority.includes('@')) throw badUrl('holds a user or a password');
+  const tls = scheme.toLowerCase() === 'https';
+  const { place, url } = readHost(text, authority, tls ? 443 : 80);
+  // What was not ASCII is three times as long now.
+  if (url.pathname.length + url.search.length > LONGEST_URL) throw badUrl(`is longer than ${String(LONGEST_URL)} bytes`);
+  return { target: { ...place, tls }, path: url.pathname, query: url.search.slice(1) };
+}
+
+/** As it is written, and as Node reads it: both must be the same. */
+function readHost(text: string, authority: string, port: number): { readonly place: HostPort; readonly url: URL } {
+  const place = parseAuthority(authority, port);
+  if (place === undefined || !URL.canParse(text)) throw badUrl('names no host that can be asked');
+  const url = new URL(text);
+  const parsed = parseAuthority(url.host, port);
+  if (parsed?.host !== place.host || parsed.port !== place.port) throw badUrl('names a host that can be read in two ways');
+  return { place, url };
+}
+
+function badUrl(what: string): ServerFailure {
+  return new ServerFailure('url-forbidden', `the url ${what}`);
+}
+
+/** They are for whoever is on the way: the one opens a tunnel, the other sends back what it got, the credential too. */
+const NEVER = new Set(['CONNECT', 'TRACE', 'TRACK']);
+
+function readMethod(text: string): string {
+  const method = text.toUpperCase();
+  if (!/^[A-Z](?:[A-Z-]{0,30}[A-Z])?$/.test(method)) throw new ServerFailure('request-invalid', 'the method is not an HTTP method');
+  if (NEVER.has(method)) throw new ServerFailure('url-forbidden', `${method} is never sent`);
+  return method;
+}
+
+function readBody({ body = '', bodyEncoding = 'utf8' }: FetchInput): Buffer {
+  if (body.length > LARGEST_BODY * 2) throw tooLarge();
+  if (bodyEncoding === 'utf8' && /\p{Cs}/u.test(body)) throw new ServerFailure('request-invalid', 'the body is not valid Unicode text');
+  const bytes = Buffer.from(body, bodyEncoding);
+  const isBroken = bodyEncoding === 'base64' && bytes.toString('base64').replace(/=+$/, '') !== body.replace(/={0,2}$/, '');
+  if (isBroken) throw new ServerFailure('request-invalid', 'the body is not valid base64');
+  if (bytes.length > LARGEST_BODY) throw tooLarge();
+  return bytes;
+}
+
+function tooLarge(): ServerFailure {
+  return new ServerFailure('too-large', `the body is larger than ${String(LARGEST_BODY)} bytes`);
+}
+
+/** Parameters that frameworks take for the method: a POST with `_method=DELETE` is a DELETE to Rails, Laravel and Symfony. */
+const METHOD_PARAMETERS = ['_method', 'x-http-method', 'x-http-method-override', 'x-method-override'];
+
+function refuseMethodOverride(query: string, headers: readonly Field[], body: Buffer): void {
+  const type = headers.find(([name]) => sameHeader(name, 'content-type'))?.[1] ?? '';
+  const isForm = /x-www-form-urlencoded/i.test(type) && hasParameter(body.toString('latin1'), METHOD_PARAMETERS);
+  const isMultipart = /multipart\//i.test(type) && /name\s*=\s*["']?_method\b/i.test(body.toString('latin1'));
+  if (hasParameter(query, METHOD_PARAMETERS) || isForm || isMultipart) {
+    throw new ServerFailure('url-forbidden', 'the request has a parameter that servers take for another method');
+  }
+}
+
+function outside({ target, method, path }: FetchRequest, { entry, rules }: Resource): ServerFailure {
+  const forHost = rules.filter((rule) => rule.covers(target.host, target.port) === true);
+  const hint = allowed(entry);
+  const fail = (message: string): ServerFailure => new ServerFailure('url-forbidden', message, { hint });
+  if (forHost.length === 0) return fail(`${entry.ref} may not go to ${placeOf(target)}`);
+  if (!forHost.some(({ methods }) => methods === undefined || methods.has(method)))
+    return fail(`${entry.ref} may not be used with ${method}`);
+  if (readings(path).length === 0) return fail(`${entry.ref} is for some paths only, and servers read this one in different ways`);
+  return fail(`${entry.ref} may not be used for this path of ${placeOf(target)}`);
+}
+
+function allowed({ hosts, methods, paths }: ResourceEntry): string {
+  const parts = [
+    `hosts ${hosts.join(', ')}`,
+    `methods ${methods.join(', ')}`,
+    ...(paths === undefined ? [] : [`paths ${paths.join(', ')}`]),
+  ];
+  return `allowed are ${parts.join('; ')}`;
+}
+
+function placeOf({ host, port, tls }: FetchRequest['target']): string {
+  return port === (tls ? 443 : 80) ? host : `${host}:${String(port)}`;
+}

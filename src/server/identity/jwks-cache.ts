@@ -1,0 +1,129 @@
+// A key set that is fetched when it is needed, by one fetch for all who wait, and kept. A server that is down is not asked by every call, and its
+// last set goes on verifying for a day. A caller who goes away ends its own wait, never the fetch.
+import { setMaxListeners } from 'node:events';
+import { KzError } from '../../core/errors.ts';
+import type { KeySet } from './jwks-key.ts';
+
+export interface KeyTimes {
+  /** How long a set is taken without a question. */
+  readonly freshMs: number;
+  /** Between fetches because of a key that is not in the set, and after a failure while a set is there. */
+  readonly cooldownMs: number;
+  /** How long a failure is remembered when no set is there. */
+  readonly failureMs: number;
+  /** How old a set may grow while no new one can be had. */
+  readonly staleMs: number;
+}
+
+export interface CacheOptions {
+  readonly times: KeyTimes;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** For each fetch. */
+  readonly timeoutMs: number;
+  /** Called when fetches begin to fail while an old set is in use. */
+  readonly onStale: (error: unknown) => void;
+}
+
+export class CachedKeys {
+  readonly #fetch: (signal: AbortSignal) => Promise<KeySet>;
+  readonly #options: CacheOptions;
+  #set: { readonly keys: KeySet; readonly at: number } | undefined;
+  #failure: { readonly error: Error; readonly at: number } | undefined;
+  #pending: Promise<KeySet> | undefined;
+  #missedAt = -Infinity;
+
+  constructor(fetch: (signal: AbortSignal) => Promise<KeySet>, options: CacheOptions) {
+    this.#fetch = fetch;
+    this.#options = options;
+  }
+
+  /** Of the last fetch. */
+  get failure(): Error | undefined {
+    return this.#failure?.error;
+  }
+
+  /** Throws what the fetch threw, when there is no set that may be used. */
+  async current(signal: AbortSignal): Promise<KeySet> {
+    const { times } = this.#options;
+    const known = this.#usable();
+    if (known === undefined) {
+      if (this.#failure !== undefined && this.#since(this.#failure.at) < times.failureMs) throw this.#failure.error;
+      return unlessAborted(this.#refresh(), signal);
+    }
+    const age = this.#since(known.at);
+    if (age < times.freshMs || (this.#failure !== undefined && this.#since(this.#failure.at) < times.cooldownMs)) return known.keys;
+    const refresh = this.#refresh().catch(() => known.keys);
+    // Nobody waits while the set is only a little old, nor for a server that was down the last time.
+    const isWorthWaiting = age >= 2 * times.freshMs && this.#failure === undefined;
+    return isWorthWaiting ? unlessAborted(refresh, signal) : known.keys;
+  }
+
+  /** A set that may hold what is missing in `seen`: a newer one, or `seen` again during the cooldown and when none can be had. */
+  async newerThan(seen: KeySet, signal: AbortSignal): Promise<KeySet> {
+    const known = this.#usable();
+    if (known !== undefined && known.keys !== seen) return known.keys;
+    if (this.#pending === undefined) {
+      if (this.#since(this.#missedAt) < this.#options.times.cooldownMs) return seen;
+      this.#missedAt = this.#options.now();
+    }
+    const refresh = this.#refresh().catch(() => seen);
+    return unlessAborted(refresh, signal);
+  }
+
+  #usable(): { readonly keys: KeySet; readonly at: number } | undefined {
+    return this.#set !== undefined && this.#since(this.#set.at) < this.#options.times.staleMs ? this.#set : undefined;
+  }
+
+  /** Of a clock that was set back far, nothing is young. */
+  #since(at: number): number {
+    return Math.abs(this.#options.now() - at);
+  }
+
+  #refresh(): Promise<KeySet> {
+    if (this.#pending === undefined) {
+      const pending = this.#fetchOnce().finally(() => {
+        this.#pending = undefined;
+      });
+      // Whoever waits hears of it.
+      pending.catch(() => undefined);
+      this.#pending = pending;
+    }
+    return this.#pending;
+  }
+
+  async #fetchOnce(): Promise<KeySet> {
+    const { now, timeoutMs, onStale } = this.#options;
+    const at = now();
+    try {
+      const keys = await this.#fetch(AbortSignal.timeout(timeoutMs));
+      this.#set = { keys, at };
+      this.#failure = undefined;
+      return keys;
+    } catch (cause) {
+      const error = cause instanceof Error ? cause : new KzError('internal', 'a fetch of keys failed without an error', { cause });
+      if (this.#failure === undefined && this.#usable() !== undefined) onStale(error);
+      this.#failure = { error, at: now() };
+      throw error;
+    }
+  }
+}
+
+/** Rejects with `cancelled`; the promise goes on for the others. */
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => {
+      reject(new KzError('cancelled', 'a wait for keys was cancelled', { cause: signal.reason }));
+    };
+    // One for each call that waits with it; Node warns of more than ten.
+    setMaxListeners(0, signal);
+    if (signal.aborted) {
+      onAbort();
+      return;
+    }
+    signal.addEventListener('abort', onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => {
+      signal.removeEventListener('abort', onAbort);
+    });
+  });
+}

@@ -1,0 +1,201 @@
+import { expect, it } from 'vitest';
+import { checkFetch, readFetch, type FetchInput } from '../../../src/server/fetch/fetch.ts';
+import { failureOf, resource, type ResourceOptions } from './fetching.ts';
+
+function read(url: string) {
+  const { target, path, query } = readFetch({ url });
+  return { ...target, path, query };
+}
+
+function check(input: FetchInput | string, options?: ResourceOptions): void {
+  checkFetch(readFetch(typeof input === 'string' ? { url: input } : input), resource(options));
+}
+
+it.each([
+  ['https://api.test', { host: 'api.test', port: 443, tls: true, path: '/', query: '' }],
+  ['HTTPS://API.Test.:443/a?b=c#d', { host: 'api.test', port: 443, tls: true, path: '/a', query: 'b=c' }],
+  ['https://api.test:8443/a/../b', { host: 'api.test', port: 8443, tls: true, path: '/b', query: '' }],
+  ['https://api.test/a/%2e%2e/b', { host: 'api.test', port: 443, tls: true, path: '/b', query: '' }],
+  ['https://bücher.test/ä?ö', { host: 'xn--bcher-kva.test', port: 443, tls: true, path: '/%C3%A4', query: '%C3%B6' }],
+  ['https://[2606:4700:0::1111]/', { host: '[2606:4700::1111]', port: 443, tls: true, path: '/', query: '' }],
+  ['https://[::ffff:10.0.0.1]/', { host: '10.0.0.1', port: 443, tls: true, path: '/', query: '' }],
+  ['https://0x7f.1/', { host: '127.0.0.1', port: 443, tls: true, path: '/', query: '' }],
+  ['http://api.test/', { host: 'api.test', port: 80, tls: false, path: '/', query: '' }],
+])('reads %s in one way', (url, expected) => {
+  expect(read(url)).toEqual(expected);
+});
+
+it.each([
+  ['https://api.test/%61dmin/./x', '/admin/x'],
+  ['https://api.test/a%2Fb', ''],
+  ['https://api.test//a', ''],
+  ['https://api.test/a;b', ''],
+])('says what path %s is to every server', (url, reading) => {
+  expect(readFetch({ url }).reading).toBe(reading);
+});
+
+it.each([
+  'ftp://api.test/',
+  'file:///etc/passwd',
+  'javascript:alert(1)',
+  'data:text/plain,x',
+  'ws://api.test/',
+  '//api.test/',
+  '/repos',
+  '',
+  'https:api.test',
+  'https:/api.test/',
+  'https:///api.test/',
+  'https://',
+  'https:///',
+  'https:\\\\api.test\\',
+  'https://api.test\\@evil.test/',
+  'https://api.test\t.evil.test/',
+  'https://api.test/\n',
+  ' https://api.test/',
+  'https://api.test/a b',
+  'https://api.test/\0',
+  'https://api.test/\u2028',
+  'https://user@api.test/',
+  'https://user:password@api.test/',
+  'https://api.test:443@evil.test/',
+  'https://@api.test/',
+  'https://api.test%40evil.test/',
+  'https://api%2etest/',
+  'https://api.test:0/',
+  'https://api.test:65536/',
+  'https://api.test:/',
+  'https://api.test:0443/',
+  'https://[::1%25eth0]/',
+  'https://[::1/',
+  'https://a..b/',
+  'https://api.test/\ud800',
+  'https://1.2.3.4.5/',
+  'https://faß。test /',
+  `https://api.test/${'a'.repeat(8192)}`,
+  `https://api.test/${'ä'.repeat(2000)}`,
+])('refuses the url %j', async (url) => {
+  expect((await failureOf(() => readFetch({ url }))).code).toBe('url-forbidden');
+});
+
+it.each(['CONNECT', 'TRACE', 'trace', 'TRACK'])('never sends %s, whatever a resource says', async (method) => {
+  expect((await failureOf(() => readFetch({ url: 'https://api.test/', method }))).code).toBe('url-forbidden');
+});
+
+it.each(['', 'GET ', 'G ET', 'GET\r\nX: y', 'É', 'A'.repeat(40)])('refuses the method %j', async (method) => {
+  expect((await failureOf(() => readFetch({ url: 'https://api.test/', method }))).code).toBe('request-invalid');
+});
+
+it('reads bodies as text and as base64, and refuses what is neither', async () => {
+  const url = 'https://api.test/';
+  expect(readFetch({ url, body: 'ä' }).body).toEqual(Buffer.from('ä'));
+  expect(readFetch({ url, body: 'AP8=', bodyEncoding: 'base64' }).body).toEqual(Buffer.of(0, 255));
+  expect(readFetch({ url, body: 'AP8', bodyEncoding: 'base64' }).body).toEqual(Buffer.of(0, 255));
+  for (const body of ['A', 'AP8=\n', '!!!!', 'AP8==='])
+    expect((await failureOf(() => readFetch({ url, body, bodyEncoding: 'base64' }))).code).toBe('request-invalid');
+  expect((await failureOf(() => readFetch({ url, body: '\ud800' }))).code).toBe('request-invalid');
+  expect((await failureOf(() => readFetch({ url, body: 'a'.repeat(1024 * 1024 + 1) }))).code).toBe('too-large');
+});
+
+it('refuses everything for a resource that names no hosts', async () => {
+  const failure = await failureOf(() => {
+    check('https://api.test/', { hosts: [] });
+  });
+  expect(failure).toMatchObject({ code: 'url-forbidden' });
+});
+
+it.each([
+  ['another host', 'https://evil.test/', 'may not go to evil.test'],
+  ['a subdomain', 'https://a.api.test/', 'may not go to a.api.test'],
+  ['a longer name', 'https://api.test.evil.test/', 'may not go to api.test.evil.test'],
+  ['another path', 'https://api.test/admin', 'may not be used for this path'],
+  ['a path above', 'https://api.test/repos/../admin', 'may not be used for this path'],
+  ['an escaped slash', 'https://api.test/repos/..%2fadmin', 'servers read this one in different ways'],
+  ['an escaped backslash', 'https://api.test/repos/..%5cadmin', 'servers read this one in different ways'],
+  ['an escape in an escape', 'https://api.test/repos/%252e%252e/admin', 'servers read this one in different ways'],
+  ['an empty segment', 'https://api.test//repos/a', 'may not be used for this path'],
+  ['a parameter', 'https://api.test/repos/..;/admin', 'may not be used for this path'],
+])('refuses %s and says what is allowed', async (_what, url, message) => {
+  const failure = await failureOf(() => {
+    check(url, { paths: ['/repos/**'] });
+  });
+  expect(failure.code).toBe('url-forbidden');
+  expect(failure.message).toContain(message);
+  expect(failure.text).toContain('allowed are hosts api.test; methods GET, POST, HEAD; paths /repos/**');
+});
+
+it('refuses a method that the resource does not name', async () => {
+  const failure = await failureOf(() => {
+    check({ url: 'https://api.test/', method: 'DELETE' });
+  });
+  expect(failure).toMatchObject({ code: 'url-forbidden', message: 'github/pat may not be used with DELETE' });
+});
+
+it('allows what hosts, methods and paths allow together', () => {
+  check({ url: 'https://api.test/repos/a%2Fb?x=..' });
+  check({ url: 'https://api.test/repos/a', method: 'post' }, { paths: ['/repos/**'] });
+  check({ url: 'https://a.api.test:8443/' }, { hosts: ['*.api.test'] });
+});
+
+it.each([
+  ['to a name', 'http://api.test/', ['api.test'], false],
+  ['to a name with its port', 'http://api.test:8080/', ['api.test:8080'], true],
+  ['to a name below a wildcard with its port', 'http://a.api.test:8080/', ['*.api.test:8080'], false],
+  ['to any host', 'http://api.test/', ['*'], false],
+  ['to this machine', 'http://127.0.0.1:3000/', ['127.0.0.1'], true],
+  ['to localhost', 'http://localhost:3000/', ['localhost'], true],
+  ['to this machine, through a wildcard', 'http://localhost:3000/', ['*'], false],
+])('http %s', async (_what, url, hosts, isAllowed) => {
+  const run = (): void => {
+    check(url, { hosts });
+  };
+  if (isAllowed) run();
+  else expect((await failureOf(run)).message).toContain('through https only');
+});
+
+it.each([
+  'api_key=x',
+  'a=b&api_key',
+  'API_KEY=x',
+  'api%5Fkey=x',
+  'api%255Fkey=x',
+  'api_key[]=x',
+  'api_key%5B0%5D=x',
+  'api.key=x',
+  'api+key=x',
+  '+api_key=x',
+  'a;api_key=x',
+  'api_key%00y=x',
+])('refuses the query %s where the credential is api_key', async (query) => {
+  const location = { kind: 'query', name: 'api_key' } as const;
+  const failure = await failureOf(() => {
+    check(`https://api.test/?${query}`, { location });
+  });
+  expect(failure).toMatchObject({
+    code: 'url-forbidden',
+    message: 'the url has a parameter "api_key", which is where kz puts the credential',
+  });
+});
+
+it('allows parameters that only look like the credential’s', () => {
+  check('https://api.test/?api_keys=x&my_api_key=y&x=api_key', { location: { kind: 'query', name: 'api_key' } });
+});
+
+it.each([
+  { url: 'https://api.test/?_method=DELETE', method: 'POST' },
+  { url: 'https://api.test/?X-HTTP-Method-Override=DELETE', method: 'POST' },
+  {
+    url: 'https://api.test/',
+    method: 'POST',
+    headers: { 'content-type': 'application/x-www-form-urlencoded' },
+    body: 'a=b&_method=delete',
+  },
+  {
+    url: 'https://api.test/',
+    method: 'POST',
+    headers: { 'Content-Type': 'multipart/form-data; boundary=x' },
+    body: '--x\r\nname="_method"',
+  },
+])('refuses a parameter that is another method: %j', async (input) => {
+  expect((await failureOf(() => readFetch(input))).code).toBe('url-forbidden');
+});
