@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { bundle } from '../fixtures/bundle.ts';
 import { FIXTURES, Story } from '../stories/kz.ts';
-import { alive, descendants, isWatched, stopped, waitFor, waitUntilGone } from '../stories/processes.ts';
+import { alive, descendants, isWatched, stopped, waitFor, waitUntilGone, waitUntilReaped } from '../stories/processes.ts';
 import { NO_TERMINAL, Terminal } from '../stories/terminal.ts';
 import { Wrapped, type Kind, type WrappedOptions } from './wrapped.ts';
 
@@ -224,7 +224,7 @@ describe('a signal', () => {
       const [job = 0] = await recorders(wrapped, 1);
       const [child = 0] = await wrapped.numbers('child');
       await wrapped.order({ replace: {} });
-      await waitUntilGone([child]);
+      await waitUntilReaped(child);
       wrapped.send(signal);
       await wrapped.said('got SIGTERM\n');
       expect(await wrapped.ended()).toMatchObject({ signal });

@@ -23,6 +23,19 @@ export function waitUntilGone(pids: readonly number[], deadlineMs?: number): Pro
   return waitFor(`the end of ${pids.join(', ')}`, () => !pids.some(alive), deadlineMs);
 }
 
+/** Until its parent knows that it has ended, too. */
+export function waitUntilReaped(pid: number): Promise<void> {
+  return waitFor(`the end of ${String(pid)}, and its parent to see it`, () => !exists(pid));
+}
+
+function exists(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
 /** Stopped by job control. Linux only. */
 export function stopped(pid: number): boolean {
   return statFields(pid)[0] === 'T';
