@@ -1,14 +1,14 @@
 // The log of one server: a file of its own that only its owner may read, or a descriptor that is open already, or nothing. A write that fails
 // loses events, counts them and tells once, but stops nobody: the caller of a server cannot mend its disk. Removes old files.
 import { randomBytes } from 'node:crypto';
-import { chmodSync, closeSync, constants, fchmodSync, fstatSync, mkdirSync, openSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { constants, fchmodSync, fstatSync, openSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { KzError } from '../core/errors.ts';
 import { writeError } from '../core/private-file.ts';
 import { decisionLine, type ServerEvent, type ServerStarted } from './decision.ts';
 import { DescriptorAppender } from './descriptor.ts';
+import { createLogFile, removeOldLogs } from './log-file.ts';
 import { Appender } from './log.ts';
-import { listRuns, runFileName, runState, runsFolder } from './runs.ts';
+import { runFileName, runsFolder } from './runs.ts';
 
 export type DecisionSink =
   /** A file of its own in `serverLogFolder(env)`, which is made when it is missing. */
@@ -135,50 +135,7 @@ function openNamed(path: string, { first, onLost }: FirstLine): DecisionLog {
 }
 
 function openInFolder(path: string, { first, onLost, now }: FirstLine): DecisionLog {
-  const folder = dirname(path);
-  try {
-    makeFolder(folder);
-    const log = new DecisionLog(new Appender(createPrivate(path, first), onLost), path);
-    prune(folder, now.getTime());
-    return log;
-  } catch (error) {
-    const { code, message, hint, cause } = writeError(path, error);
-    throw new KzError(code, message, { hint: hint ?? 'let XDG_STATE_HOME name a folder that kz may write to', cause });
-  }
-}
-
-function makeFolder(folder: string): void {
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  if ((statSync(folder).mode & 0o077) !== 0) chmodSync(folder, 0o700);
-}
-
-/** O_EXCL: neither a file that is there already nor a link that somebody laid. */
-function createPrivate(path: string, line: string): number {
-  const descriptor = openSync(path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_EXCL, 0o600);
-  try {
-    // The umask may have taken bits away.
-    fchmodSync(descriptor, 0o600);
-    writeFileSync(descriptor, line);
-    return descriptor;
-  } catch (error) {
-    closeSync(descriptor);
-    rmSync(path, { force: true });
-    throw error;
-  }
-}
-
-const MOST_LOGS = 100;
-const LONGEST_AGE_MS = 30 * 86_400_000;
-const QUIET_MS = 86_400_000;
-
-/** Only names that are ours, and only what no living process writes: one in another container cannot be seen, so a day of silence is asked for. */
-function prune(folder: string, now: number): void {
-  try {
-    for (const [index, log] of listRuns(folder).entries()) {
-      if (index < MOST_LOGS && now - log.startedAt < LONGEST_AGE_MS) continue;
-      if (runState(log) !== 'running' && now - statSync(log.path).mtimeMs > QUIET_MS) rmSync(log.path, { force: true });
-    }
-  } catch {
-    return;
-  }
+  const log = new DecisionLog(new Appender(createLogFile(path, first), onLost), path);
+  removeOldLogs(dirname(path), now.getTime());
+  return log;
 }
