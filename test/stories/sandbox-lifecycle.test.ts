@@ -105,7 +105,7 @@ describe.skipIf(NO_ISOLATION !== undefined)(`an isolated run${ISOLATION_NOTE}`, 
 
   describe('the end', () => {
     it('of the program is that of what it has left running, and of the namespace', async () => {
-      const daemon = `setsid ${RECORDER.join(' ')} ${marker} </dev/null >ready 2>&1 & until grep -q ready ready; do sleep 0.01; done`;
+      const daemon = `setsid ${RECORDER.join(' ')} ${marker} </dev/null >ready 2>&1 & until grep -qs ready ready; do sleep 0.01; done`;
       const running = story.running(['sh', '-c', `${daemon}; echo ready 1; read -r line; exit 3`, marker], { keepInput: true });
       const tree = await ready(running);
       const own = network(process.pid);
@@ -118,7 +118,7 @@ describe.skipIf(NO_ISOLATION !== undefined)(`an isolated run${ISOLATION_NOTE}`, 
     });
 
     it('of kz by KILL is the end of everything, also of a daemon', async () => {
-      const daemon = `setsid ${RECORDER.join(' ')} ${marker} </dev/null >log 2>&1 & until grep -q ready log; do sleep 0.01; done`;
+      const daemon = `setsid ${RECORDER.join(' ')} ${marker} </dev/null >log 2>&1 & until grep -qs ready log; do sleep 0.01; done`;
       const running = story.running(['sh', '-c', `${daemon}; echo ready 1; exec sleep 86400`, marker]);
       const tree = await ready(running);
       const own = network(process.pid);
