@@ -4,8 +4,6 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/live/**/*.test.ts'],
-    // On a busy machine processes take turns in ways that no test waits for. What needs it is named in the summary, to be mended.
-    retry: process.env.CI === undefined ? 0 : 1,
     reporters: ['default', './scripts/summary-reporter.mjs'],
     globalSetup: ['test/global-setup.ts'],
     testTimeout: 60_000,

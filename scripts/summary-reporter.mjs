@@ -9,13 +9,10 @@ export default class SummaryReporter {
     const counts = { passed: 0, failed: unhandledErrors.length, skipped: 0 };
     /** @type {string[]} */
     const skipped = [];
-    /** @type {string[]} */
-    const retried = [];
     for (const module of modules) {
       if (module.state() === 'failed' && module.children.size === 0) counts.failed += 1;
       for (const test of module.children.allTests()) {
         const { state } = test.result();
-        if (test.diagnostic()?.flaky === true) retried.push(`${module.relativeModuleId}: ${test.fullName}`);
         if (state === 'passed' || state === 'failed') counts[state] += 1;
         else {
           counts.skipped += 1;
@@ -24,7 +21,6 @@ export default class SummaryReporter {
       }
     }
     for (const name of skipped) console.log(`skipped: ${name}`);
-    for (const name of retried) console.log(`passed at the second try: ${name}`);
     console.log(`tests: ${String(counts.passed)} passed, ${String(counts.failed)} failed, ${String(counts.skipped)} skipped`);
   }
 }
