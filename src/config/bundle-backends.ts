@@ -56,6 +56,13 @@ function typeProblem(type: unknown, { path, what, isThere }: { path: Path; what:
       hint: 'name the backend that the other server uses',
     };
   }
+  if (type === 'aws_sts') {
+    return {
+      path: [...path, 'type'],
+      message: 'type "aws_sts" is of an older KeyZero: kz asks AWS for no sessions',
+      hint: '`type: exec` with a `command` that prints one; or a resource whose value is a key, from `type: aws`',
+    };
+  }
   if (type === null || typeof type !== 'string') return { path: [...path, 'type'], message: 'type is not text', hint: choices };
   return {
     path: [...path, 'type'],

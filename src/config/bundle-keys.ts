@@ -37,10 +37,16 @@ export function readKeys<K extends Keys>(keys: K, mapping: Mapping, { path, what
     const result = z.safeParse(schema, mapping[key]);
     if (result.success) {
       if (result.data !== undefined) found.push([key, result.data]);
-    } else if (!has(mapping, key)) report({ path, message: `${what} has no ${key}`, hint: additions[key] ?? `add \`${key}: …\`` });
+    } else if (!has(mapping, key)) report({ path, message: `${what} has no ${key}`, hint: additions[key] ?? addition(key, schema) });
     else for (const issue of result.error.issues) report(describe(issue, { path: [...path, key], key, value: mapping[key] }));
   }
   return Object.fromEntries(found) as Found<K>;
+}
+
+function addition(key: string, schema: z.ZodMiniType): string {
+  const { def } = (schema as z.core.$ZodType as z.core.$ZodTypes)._zod;
+  const choices = def.type === 'enum' ? Object.values(def.entries) : [];
+  return `add \`${key}: …\`${choices.length === 0 ? '' : `: one of ${choices.join(', ')}`}`;
 }
 
 export function has(mapping: Mapping, key: string): boolean {
@@ -52,13 +58,36 @@ export function isMapping(value: unknown): value is Mapping {
 }
 
 export function unknownKey(key: string, known: readonly string[], { path, what }: Whereabouts): BundleProblem {
-  const near = suggest(key.slice(0, LONGEST_QUOTE), known);
+  const typed = key.slice(0, LONGEST_QUOTE);
+  const meant = [...(OTHER_WORDS.get(typed) ?? []), suggest(typed, known)].filter((word) => word !== undefined && known.includes(word));
+  const near = [...new Set(meant)].map((word) => JSON.stringify(word)).join(' or ');
   return {
     path: [...path, key],
     message: `unknown key${quotable(key) ? ` ${JSON.stringify(key)}` : ''} in ${what}`,
-    hint: near === undefined ? `known keys: ${known.join(', ')}` : `did you mean ${JSON.stringify(near)}?`,
+    hint: near === '' ? `known keys: ${known.join(', ')}` : `did you mean ${near}?`,
   };
 }
+
+/** What the same is called elsewhere: by an older KeyZero, in JWTs, by other servers of policies. */
+const OTHER_WORDS: ReadonlyMap<string, readonly string[]> = new Map([
+  ['allow', ['effect']],
+  ['allowed_hosts', ['hosts']],
+  ['aud', ['audience']],
+  ['backend', ['resolver']],
+  ['condition', ['rule']],
+  ['decision', ['expect']],
+  ['domains', ['hosts']],
+  ['expression', ['rule']],
+  ['iss', ['issuer_url']],
+  ['issuer', ['issuer_url']],
+  ['jwks_uri', ['jwks_url']],
+  ['key', ['from', 'field']],
+  ['path', ['from', 'paths']],
+  ['resource', ['ref']],
+  ['secret_id', ['from']],
+  ['url', ['issuer_url', 'address']],
+  ['when', ['rule']],
+]);
 
 /** `resource "github/pat"`, or `the 3rd of resources` when it has no name that could be repeated. */
 export function nameOf(kind: string, name: unknown, index: number): string {
@@ -96,6 +125,7 @@ function describe(issue: z.core.$ZodIssue, judged: Judged): BundleProblem {
       return {
         path,
         message: isEmpty(value) ? `${key} is empty` : `${named(key, value)} ${UNIONS[key] ?? 'does not have the right form'}`,
+        hint: UNION_HINTS[`${key} ${typeof value}`],
       };
     case 'invalid_value':
       return { path, ...wrongChoice(key, value, issue.values.map(String)) };
@@ -124,6 +154,8 @@ const UNIONS: Readonly<Record<string, string>> = {
   version: 'is not "1"',
 };
 
+const UNION_HINTS: Readonly<Record<string, string>> = { 'audience number': 'put it in quotes' };
+
 /** What does have the right form, of the options whose schema says no more. */
 const FORMS: Readonly<Record<string, string>> = {
   address: 'an address with its scheme: "https://vault.internal:8200"',
@@ -147,21 +179,30 @@ const TYPES: Readonly<Record<string, string>> = {
 
 function typeName(value: unknown): string {
   if (Array.isArray(value)) return 'a list';
-  return (TYPES[typeof value] ?? typeof value).replace('true or false', 'true or false, without quotes');
+  return typeof value === 'boolean' ? `the word ${String(value)} without quotes` : (TYPES[typeof value] ?? typeof value);
 }
 
 function typeHint(key: string, value: unknown, expected: string): string | undefined {
   if (expected === 'array' && typeof value === 'string' && quotable(value)) return `write \`${key}: [${JSON.stringify(value)}]\``;
+  if (typeof value === 'number' && DURATIONS.includes(key)) return `write ${String(value)}s, if seconds are meant`;
   if (expected === 'string' && ['number', 'boolean'].includes(typeof value)) return 'put it in quotes';
   return undefined;
 }
 
+const DURATIONS = ['max_age'];
+
 function wrongChoice(key: string, value: unknown, choices: readonly string[]): { message: string; hint: string } {
-  const near = typeof value === 'string' ? suggest(value.slice(0, LONGEST_QUOTE), choices) : undefined;
+  const near = typeof value === 'string' ? (suggest(value.slice(0, LONGEST_QUOTE), choices) ?? onlyLonger(value, choices)) : undefined;
   return {
     message: isEmpty(value) ? `${key} is empty` : `unknown ${named(key, value)}`,
     hint: near === undefined ? `one of ${choices.join(', ')}` : `did you mean ${JSON.stringify(near)}?`,
   };
+}
+
+/** `github` for `github-actions`. */
+function onlyLonger(typed: string, choices: readonly string[]): string | undefined {
+  const [longer, ...others] = choices.filter((choice) => typed.length > 2 && choice.startsWith(typed.toLowerCase()));
+  return others.length === 0 ? longer : undefined;
 }
 
 function hintOf(params: unknown): string | undefined {

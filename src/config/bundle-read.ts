@@ -86,9 +86,13 @@ function readPolicies(top: Mapping, { textPlace }: Source, report: Report): read
   return elements(top, 'policies', report).flatMap(({ mapping, path }) => {
     const policy = withoutOldPolicyKeys(mapping, path, report);
     const what = nameOf('policy', policy.name, Number(path.at(-1)));
-    const { name, rule, effect } = readKeys(POLICY_KEYS, policy, { path, what }, report);
+    const { name, rule, effect } = readKeys(POLICY_KEYS, policy, { path, what, additions: RULE }, report);
     if (name === DEFAULT_DENY) {
-      report({ path: [...path, 'name'], message: `a policy cannot be called ${DEFAULT_DENY}: that is what decides when none does` });
+      report({
+        path: [...path, 'name'],
+        message: `a policy cannot be called ${DEFAULT_DENY}: that is what decides when none does`,
+        hint: 'give it another name; a rule that denies all the rest is not needed',
+      });
     }
     if (name === undefined || rule === undefined || effect === undefined) return [];
     return [{ name, rule, effect, at: textPlace([...path, 'rule']) }];
@@ -97,26 +101,32 @@ function readPolicies(top: Mapping, { textPlace }: Source, report: Report): read
 
 const DEFAULT_DENY = 'default-deny';
 
-function readResources(top: Mapping, backends: ReadonlySet<string>, reading: Reading): readonly ResourceEntry[] {
+const RULE = { rule: "add `rule: …`: when it applies, such as org == 'acme' && ref.matches('github/**')" };
+
+function readResources(top: Mapping, backends: Backends['names'], reading: Reading): readonly ResourceEntry[] {
   return elements(top, 'resources', reading.report).flatMap(({ mapping, path }) => {
     const resource = withoutOldResourceKeys(mapping, path, reading.report);
     if (resource === undefined) return [];
-    checkResolver(resource, path, backends, reading.report);
+    if (backends !== undefined) checkResolver(resource, path, backends, reading.report);
     return readResource(resource, path, reading) ?? [];
   });
 }
 
 interface Backends {
   readonly entries: ReadonlyMap<string, BackendEntry>;
-  /** Also of those that are wrong. */
-  readonly names: ReadonlySet<string>;
+  /** Also of those that are wrong. Undefined: nobody can say which there are. */
+  readonly names: ReadonlySet<string> | undefined;
 }
 
 function readBackends(top: Mapping, reading: Reading): Backends {
   const value = top.backends ?? {};
   if (!isMapping(value)) {
-    reading.report({ path: ['backends'], message: 'backends is not a mapping', hint: 'write each as `NAME: { type: … }`' });
-    return { entries: new Map(), names: new Set() };
+    reading.report({
+      path: ['backends'],
+      message: 'backends is not a mapping',
+      hint: 'write each as `NAME: { type: env_file, path: ./secrets.env }`',
+    });
+    return { entries: new Map(), names: undefined };
   }
   const entries = new Map<string, BackendEntry>();
   for (const [name, written] of Object.entries(value)) {

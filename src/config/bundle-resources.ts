@@ -23,13 +23,18 @@ const MISSING = {
 /** Undefined when it is wrong, after reporting everything that is. */
 export function readResource(mapping: Mapping, path: Path, { report, place }: Reading): ResourceEntry | undefined {
   const what = nameOf('resource', mapping.ref, Number(path.at(-1)));
-  const found = readKeys(RESOURCE_KEYS, mapping, { path, what }, report);
+  const found = readKeys(
+    RESOURCE_KEYS,
+    mapping,
+    { path, what, additions: { resolver: 'add `resolver: …`: the name of a backend' } },
+    report,
+  );
   checkReach(mapping, { path, what }, report);
   checkCheck(found, mapping, path, report);
   checkFrom(found, path, report);
   const ttlMs = ttlOf(found, path, report);
   const { ref, resolver, mode = 'masked', from, field, paths, description } = found;
-  if (ref === undefined || resolver === undefined) return undefined;
+  if (ref === undefined || resolver === undefined || isAddress(ref, path, report)) return undefined;
   const location = found.credential_location === undefined ? DEFAULT_LOCATION : parseLocation(found.credential_location);
   return {
     ...{ ref, resolver, mode, ttlMs, location: 'problem' in location ? DEFAULT_LOCATION : location },
@@ -37,6 +42,14 @@ export function readResource(mapping: Mapping, path: Path, { report, place }: Re
     ...defined({ from, field, paths, description, check: found.check === undefined ? undefined : parseCheck(found.check) }),
     at: place(path),
   };
+}
+
+/** What the backend calls it, in the place of its name. */
+function isAddress(ref: string, path: Path, report: Report): boolean {
+  if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(ref)) return false;
+  const message = `${named('ref', ref)} is an address: a ref is the name that callers use`;
+  report({ path: [...path, 'ref'], message, hint: `write a name, and \`from: ${quotable(ref) ? JSON.stringify(ref) : '…'}\` beside it` });
+  return true;
 }
 
 /** More than these are not looked through for what was meant. */
@@ -61,10 +74,15 @@ function checkReach(mapping: Mapping, { path, what }: { path: Path; what: string
   for (const key of keys) if (isNeeded && !has(mapping, key)) report({ path, message: `${what} has no ${key}`, hint: MISSING[key] });
 }
 
-function checkCheck({ check, hosts }: FoundResource, mapping: Mapping, path: Path, report: Report): void {
+/** It is sent as `fetch` would send it. A list with a mistake in it says too little. */
+function checkCheck({ check, hosts, methods }: FoundResource, mapping: Mapping, path: Path, report: Report): void {
   const request = check === undefined ? undefined : parseCheck(check);
-  // A list with a mistake in it says too little.
-  if (request === undefined || (has(mapping, 'hosts') && hosts === undefined)) return;
+  if (request === undefined) return;
+  if (methods !== undefined && !methods.includes(request.method)) {
+    const hint = `add ${request.method} to methods`;
+    report({ path: [...path, 'check'], message: `check uses ${request.method}, which methods does not name`, hint });
+  }
+  if (has(mapping, 'hosts') && hosts === undefined) return;
   if (hosts?.some((pattern) => covers(pattern, request.url)) === true) return;
   const { host } = new URL(request.url);
   report({

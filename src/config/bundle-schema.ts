@@ -113,13 +113,14 @@ function asDuration(value: string, context: Context): void {
 function webAddress(value: string, context: Context): void {
   // Of ASCII: other letters look like those of somebody else's name.
   if (!/^https?:\/\/[\x21-\x5b\x5d-\x7e]+$/i.test(value) || !URL.canParse(value)) {
-    fail(context, 'is not an address such as https://issuer.example.com');
+    const hint = /^[\w-]+(?:\.[\w-]+)+(?:[:/][\w./:-]*)?$/.test(value) ? `write https://${value}` : undefined;
+    fail(context, 'is not an address such as https://issuer.example.com', { hint });
     return;
   }
   const { protocol, hostname, username, password, hash } = new URL(value);
   if (username !== '' || password !== '') fail(context, 'names a user: credentials do not belong here', { isPrivate: true });
   else if (hash !== '') fail(context, 'has a # fragment');
-  else if (protocol !== 'https:' && !isLoopback(hostname)) fail(context, 'is not https');
+  else if (protocol !== 'https:' && !isLoopback(hostname)) fail(context, 'is not https', { hint: 'plain http is for this machine alone' });
 }
 
 function isLoopback(hostname: string): boolean {
@@ -139,19 +140,37 @@ function dottedPath(value: string, context: Context): void {
 
 function location(value: string, context: Context): void {
   const parsed = parseLocation(value);
-  if ('problem' in parsed) fail(context, parsed.problem, { isPrivate: !/^(?!basic)[\w-]*(?::[\w-]*(?::.{0,16})?)?$/.test(value) });
+  if (!('problem' in parsed)) return;
+  const hint = locationMeant(value);
+  fail(context, parsed.problem, { isPrivate: !/^(?!basic)[\w-]*(?::[\w-]*(?::.{0,16})?)?$/.test(value), hint });
+}
+
+/** Of a header without the word in front of it, and of a space too many. */
+function locationMeant(value: string): string | undefined {
+  if (/^(?:header:)?(?:(?:authorization)?[: ]*bearer|header)$/i.test(value)) return 'write `header:Authorization:Bearer`';
+  return /^(?!basic|query)[A-Za-z][\w-]{0,40}$/.test(value) ? `write \`header:${value}\`` : undefined;
 }
 
 function host(value: string, context: Context): void {
   const pattern = parseHostPattern(value);
-  if ('problem' in pattern) fail(context, pattern.problem, { isPrivate: value.includes('@') });
+  if (value.startsWith('re:'))
+    fail(context, 'is an expression of [[blind.connections]]', { hint: 'name the hosts: api.example.com, "*.example.com"' });
+  else if ('problem' in pattern) fail(context, pattern.problem, { isPrivate: value.includes('@'), hint: hostIn(value) });
   else if (pattern.wildcard && pattern.labels.length === 0)
     fail(context, 'would let the value go anywhere', { hint: 'name the hosts: api.example.com' });
+}
+
+/** Of an address in the place of a host. What has a user may have a password, too. */
+function hostIn(value: string): string | undefined {
+  const [, name, path] = /^(?:https?:\/\/)?([\w.-]+(?::\d+)?)((?:\/[^@]*)?)$/i.exec(value) ?? [];
+  if (name === undefined || 'problem' in parseHostPattern(name)) return undefined;
+  return `write ${name}${path === '' || path === '/' ? '' : '; what follows belongs in `paths`'}`;
 }
 
 function method(value: string, context: Context): void {
   const upper = value.toUpperCase();
   if (/^[A-Z]+$/.test(upper) && upper !== value) fail(context, 'is not in capitals', { hint: `write ${upper}` });
+  else if (value === '*') fail(context, 'would let the value be used for anything', { hint: 'name the methods: [GET, POST]' });
   else if (!/^[A-Z][A-Z-]{0,31}$/.test(value)) fail(context, 'is not a method such as GET');
   else if (value === 'CONNECT' || value === 'TRACE') fail(context, 'cannot carry a credential');
 }
@@ -167,7 +186,7 @@ function request(value: string, context: Context): void {
 }
 
 interface Facts {
-  readonly hint?: string;
+  readonly hint?: string | undefined;
   /** What was written may hold a credential. */
   readonly isPrivate?: boolean;
 }

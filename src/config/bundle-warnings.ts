@@ -35,14 +35,20 @@ function ofIssuer(issuer: IssuerEntry): readonly BundleWarning[] {
   return warnings;
 }
 
-/** In a review nobody tells a Cyrillic letter from a Latin one. */
 function ofPolicy({ name, rule, at }: PolicyEntry): readonly BundleWarning[] {
+  const what = `the rule of policy ${JSON.stringify(name)}`;
+  const warnings: BundleWarning[] = [];
+  // In a review nobody tells a Cyrillic letter from a Latin one.
   const [strange] = /[^\p{ASCII}]/u.exec(rule) ?? [];
-  if (strange === undefined) return [];
-  const code = strange.codePointAt(0)?.toString(16).padStart(4, '0') ?? '';
-  return [
-    { text: `the rule of policy ${JSON.stringify(name)} has ${strange}, which may look like another character: \\u${code} cannot`, at },
-  ];
+  if (strange !== undefined) {
+    const code = strange.codePointAt(0)?.toString(16).padStart(4, '0') ?? '';
+    warnings.push({ text: `${what} has ${strange}, which may look like another character: \\u${code} cannot`, at });
+  }
+  // Elsewhere `matches` takes regular expressions. Such a rule is true of nothing, and one that denies, denies nothing.
+  if (/(?<![\w.])ref\s*\.\s*matches\s*\(\s*[rR]?(["'])(?:(?!\1).)*?(?<=[/"'])\.[*+]/.test(rule)) {
+    warnings.push({ text: `${what} has \`.*\` in ref.matches, which takes globs, where a dot is a dot: write \`**\``, at });
+  }
+  return warnings;
 }
 
 /** Backends whose refs name whatever is on this machine. */

@@ -2,6 +2,7 @@
 // stand once, no directives, anchors, aliases, tags or merge keys. So no text is larger in memory than its own size allows.
 import type { Document, LineCounter, Node, Pair, Scalar, YAMLMap } from 'yaml';
 import { looksLikeSecretValue } from '../core/credential-shape.ts';
+import { syntaxMistake } from './bundle-syntax.ts';
 
 export type Path = readonly (string | number)[];
 
@@ -106,8 +107,10 @@ class Reading {
     const lines = new Set<number>();
     for (const { code, pos } of document?.errors ?? []) {
       const { line } = this.positionOf(pos[0]);
-      if (!lines.has(line)) this.#report(pos[0], ...(SYNTAX[code] ?? ['not valid YAML']));
+      if (lines.has(line)) continue;
       lines.add(line);
+      const { offset, message, hint } = syntaxMistake(code, pos[0], this.#text, () => new this.#yaml.Lexer().lex(this.#text));
+      this.#report(offset, message, hint);
     }
     return this.problems.length > 0 ? undefined : this.#content(document?.contents);
   }
@@ -222,19 +225,3 @@ function startOf(node: Node | null): number | undefined {
 function quoted(key: string): string {
   return key.length > 60 || looksLikeSecretValue(key) ? 'a key' : JSON.stringify(key);
 }
-
-/** In our words: the library's quote the file, and what is in the wrong place may be a secret. */
-const SYNTAX: Readonly<Record<string, readonly [message: string, hint?: string]>> = {
-  BAD_ALIAS: ['a bundle has no aliases (*)', 'a value that starts with * needs quotes: "*.example.com"'],
-  BAD_DQ_ESCAPE: ['not valid YAML: an unknown escape in double quotes', 'in single quotes a backslash is a backslash'],
-  BAD_INDENT: ['not valid YAML: wrong indentation'],
-  BAD_SCALAR_START: ['not valid YAML: a value cannot start with this character', 'put the value in quotes'],
-  BLOCK_AS_IMPLICIT_KEY: ['not valid YAML: a second colon in one line', 'a value with `: ` in it needs quotes'],
-  BLOCK_IN_FLOW: ['not valid YAML: a bracket is not closed'],
-  KEY_OVER_1024_CHARS: ['not valid YAML: a key is longer than 1024 characters'],
-  MISSING_CHAR: ['not valid YAML: a quote, a bracket, a comma, a colon or a space is missing'],
-  MULTILINE_IMPLICIT_KEY: ['not valid YAML: a key without a colon, or one over several lines'],
-  NON_STRING_KEY: ['not valid YAML here: a key is text', 'a key that starts with { or [ needs quotes'],
-  TAB_AS_INDENT: ['not valid YAML: a tab where only spaces may indent'],
-  UNEXPECTED_TOKEN: ['not valid YAML: this does not belong here'],
-};

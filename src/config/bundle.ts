@@ -147,6 +147,8 @@ export function bundleFailure(errors: readonly KzError[]): KzError {
   return KzError.all(more === 0 ? shown : [...shown, new KzError('config-invalid', `and ${String(more)} more problems`)]);
 }
 
+const NO_BUNDLE = 'correct --bundle; `kz server init` writes one to start from';
+
 /** In bytes. */
 const LARGEST_FILE = 1_048_576;
 
@@ -160,7 +162,8 @@ async function readText(path: string): Promise<string> {
     }
   } catch (error) {
     if (error instanceof KzError) throw error;
-    if (systemCode(error) === 'ENOENT') throw new KzError('config-not-found', `there is no bundle ${path}`, { cause: error });
+    if (systemCode(error) === 'ENOENT')
+      throw new KzError('config-not-found', `there is no bundle ${path}`, { hint: NO_BUNDLE, cause: error });
     const reason = error instanceof TypeError ? 'it is not UTF-8 text' : (systemCode(error) ?? 'unknown error');
     throw new KzError('config-unreadable', `cannot read bundle ${path}: ${reason}`, { cause: error });
   }

@@ -7,7 +7,7 @@ import { readYaml } from '../../src/config/bundle-yaml.ts';
 it('the examples of docs/bundle.md load', async () => {
   const page = readFileSync(new URL('../../docs/bundle.md', import.meta.url), 'utf8');
   const examples = [...page.matchAll(/```yaml\n([\s\S]*?)```/g)].map(([, text = '']) => text);
-  expect(examples).toHaveLength(3);
+  expect(examples).toHaveLength(4);
   for (const text of examples) expect(await problems(text)).toEqual([]);
 });
 
