@@ -1,5 +1,5 @@
 // What rules are evaluated with. Claims and context are copied into maps, so that a rule sees what the token says and nothing that JavaScript
-// objects have by birth, and a claim called `constructor` is a claim like any other.
+// objects have by birth, and a claim called `constructor` is a claim like any other. A number that JavaScript takes for another one is not there.
 import type { PolicyInput } from './permit.ts';
 import { RuleFault } from './rule-fault.ts';
 
@@ -81,19 +81,24 @@ function copied(value: unknown, count: Count, depth: number): unknown {
   if (typeof value !== 'object' || value === null) return scalar(value);
   if (Array.isArray(value)) {
     count.elements += value.length;
-    return value.map((each: unknown) => copied(each, count, depth + 1));
+    const list = value.map((each: unknown) => copied(each, count, depth + 1));
+    // Without one of its elements it would be another list.
+    return list.includes(undefined) ? undefined : list;
   }
   const map = new Map<string, unknown>();
   for (const [key, each] of Object.entries(value)) {
     if (each === undefined) continue;
     count.elements += 1;
     count.size += key.length;
-    map.set(key, copied(each, count, depth + 1));
+    const copy = copied(each, count, depth + 1);
+    if (copy !== undefined) map.set(key, copy);
   }
   return map;
 }
 
+/** Undefined for a number so large that it stands for several: two ids of 17 digits could be one here. */
 function scalar(value: unknown): unknown {
-  if (value === null || typeof value === 'string' || typeof value === 'boolean' || typeof value === 'number') return value;
+  if (typeof value === 'number') return Math.abs(value) <= Number.MAX_SAFE_INTEGER ? value : undefined;
+  if (value === null || typeof value === 'string' || typeof value === 'boolean') return value;
   throw new RuleFault('the claims or the context hold what is not JSON');
 }

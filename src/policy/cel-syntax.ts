@@ -64,13 +64,24 @@ interface Notes {
 /** Where in the rule: inside how many macros, and what their variables can hold. */
 interface Scope {
   readonly loops: number;
-  readonly stars: ReadonlyMap<string, ReadonlySet<number>>;
+  readonly marks: ReadonlyMap<string, Marks>;
 }
+
+/** How many stars and `#` a text has that nobody but the author of the rule has put there. */
+interface Marks {
+  /** One number for each way that the rule can go. */
+  readonly all: ReadonlySet<number>;
+  /** Those of the ways on which a value comes in. */
+  readonly open: ReadonlySet<number>;
+}
+
+/** Of what a value is made of alone. */
+const UNMARKED: Marks = { all: new Set([0]), open: new Set([0]) };
 
 /** Throws `SyntaxProblem` for the first thing that no rule may have. */
 export function inspect(ast: ASTNode): Usage {
   const notes: Notes = { matches: [], cases: [], loops: 0, scans: -1, grows: false };
-  visit(ast, { loops: 0, stars: new Map() }, notes);
+  visit(ast, { loops: 0, marks: new Map() }, notes);
   return notes;
 }
 
@@ -91,11 +102,17 @@ function visit(node: ASTNode, scope: Scope, notes: Notes): void {
     case 'in':
     case '==':
     case '!=':
-      if (!node.args.some((each) => each.op === 'value')) noteScan(scope, notes);
+      if (isLong(node, scope)) noteScan(scope, notes);
       break;
     default:
   }
   for (const child of childrenOf(node)) visit(child, scope, notes);
+}
+
+/** What is written in the rule is as short as the rule is. To walk through a list for it takes long only when that is done for each of another one. */
+function isLong({ op, args: [left, right] }: ASTNode & { readonly op: 'in' | '==' | '!=' }, { loops }: Scope): boolean {
+  if (left.op === 'value') return op === 'in' && loops > 0 && right.op !== 'list';
+  return right.op !== 'value';
 }
 
 type Call = ASTNode & { readonly op: 'call' };
@@ -139,7 +156,7 @@ function noteScan({ loops }: Scope, notes: Notes): void {
   notes.scans = Math.max(notes.scans, loops);
 }
 
-function scopeOf(node: Method, { loops, stars }: Scope, notes: Notes): Scope {
+function scopeOf(node: Method, { loops, marks }: Scope, notes: Notes): Scope {
   const [name, receiver, [variable]] = node.args;
   if (variable?.op !== 'id') throw new SyntaxProblem(`${name}() takes the name of a variable first`, variable ?? node);
   if (VARIABLES.includes(variable.args)) {
@@ -149,13 +166,20 @@ function scopeOf(node: Method, { loops, stars }: Scope, notes: Notes): Scope {
   notes.loops = Math.max(notes.loops, loops + 1);
   notes.grows ||= name === 'map';
   const elements = receiver.op === 'list' ? receiver.args : [];
-  const inside = elements.length === 0 ? new Set([0]) : union(elements.map((each) => starsIn(each, stars)));
-  return { loops: loops + 1, stars: new Map([...stars, [variable.args, inside]]) };
+  const inside = elements.length === 0 ? UNMARKED : either(elements.map((each) => marksOf(each, marks)));
+  return { loops: loops + 1, marks: new Map([...marks, [variable.args, inside]]) };
 }
 
-function matchCall(node: Call | Method, text: ASTNode, pattern: ASTNode, { stars }: Scope): MatchCall {
+function matchCall(node: Call | Method, text: ASTNode, pattern: ASTNode, scope: Scope): MatchCall {
   const literal = isText(pattern) ? pattern.args : undefined;
-  return { node, isGlob: text.op === 'id' && text.args === 'ref', literal, stars: starsIn(pattern, stars) };
+  const isGlob = text.op === 'id' && text.args === 'ref';
+  const { all, open } = marksOf(pattern, scope.marks);
+  // With stars of its own, a value would pass for the other one.
+  if (isGlob && Math.min(...open) < Math.max(...all)) {
+    const message = 'the pattern of ref.matches is one of several, and a value could bring the stars of another one';
+    throw new SyntaxProblem(message, pattern, 'write a ref.matches for each: `ref.matches(a) || ref.matches(b)`');
+  }
+  return { node, isGlob, literal, stars: all };
 }
 
 function checkField(node: ASTNode & { readonly op: '.' }): void {
@@ -167,12 +191,10 @@ function checkField(node: ASTNode & { readonly op: '.' }): void {
 }
 
 function unknownFunction(name: string, node: ASTNode): SyntaxProblem {
-  const near = suggest(name, [...METHODS, ...FUNCTIONS]);
-  return new SyntaxProblem(
-    `rules have no function ${JSON.stringify(name)}`,
-    node,
-    near === undefined ? undefined : `did you mean ${near}?`,
-  );
+  const isMethod = [...METHODS].includes(name);
+  const near = isMethod ? `ref.${name}(…)` : suggest(name, [...METHODS, ...FUNCTIONS]);
+  const hint = near === undefined ? undefined : `did you mean ${near}?`;
+  return new SyntaxProblem(`rules have no function ${JSON.stringify(name)}`, node, hint);
 }
 
 /** Stars, and the `#` behind which a pattern is about fields: with one of its own a value would lead to those of another secret. */
@@ -180,26 +202,29 @@ export function marksIn(pattern: string): number {
   return pattern.split(/[*#]/).length - 1;
 }
 
-/** How many marks an expression can have that nobody but the author of the rule has put there. */
-function starsIn(node: ASTNode, bound: ReadonlyMap<string, ReadonlySet<number>>): ReadonlySet<number> {
+function marksOf(node: ASTNode, bound: Scope['marks']): Marks {
   switch (node.op) {
     case 'value':
-      return new Set([typeof node.args === 'string' ? marksIn(node.args) : 0]);
+      return { all: new Set([typeof node.args === 'string' ? marksIn(node.args) : 0]), open: new Set() };
     case 'id':
-      return bound.get(node.args) ?? new Set([0]);
+      return bound.get(node.args) ?? UNMARKED;
     case '+': {
-      const [left, right] = node.args.map((each) => [...starsIn(each, bound)]);
-      return new Set((left ?? []).flatMap((a) => (right ?? []).map((b) => a + b)));
+      const [left, right] = [marksOf(node.args[0], bound), marksOf(node.args[1], bound)];
+      return { all: sums(left.all, right.all), open: new Set([...sums(left.open, right.all), ...sums(left.all, right.open)]) };
     }
     case '?:':
-      return union(node.args.slice(1).map((each) => starsIn(each, bound)));
+      return either([marksOf(node.args[1], bound), marksOf(node.args[2], bound)]);
     default:
-      return new Set([0]);
+      return UNMARKED;
   }
 }
 
-function union(sets: readonly ReadonlySet<number>[]): ReadonlySet<number> {
-  return new Set(sets.flatMap((set) => [...set]));
+function sums(left: ReadonlySet<number>, right: ReadonlySet<number>): ReadonlySet<number> {
+  return new Set([...left].flatMap((a) => [...right].map((b) => a + b)));
+}
+
+function either(ways: readonly Marks[]): Marks {
+  return { all: new Set(ways.flatMap(({ all }) => [...all])), open: new Set(ways.flatMap(({ open }) => [...open])) };
 }
 
 function isText(node: ASTNode): node is ASTNode & { readonly op: 'value'; readonly args: string } {

@@ -1,5 +1,6 @@
 // Rules in CEL, read and type-checked once and evaluated for every question. Refuses what could take forever: the engine's own regular
 // expressions are out of reach, patterns go to RE2 or are globs of refs, and what may still take long is stopped.
+import { wordsFor } from './cel-words.ts';
 import { suggest } from '../core/suggest.ts';
 import { celInput, type CelInput } from './cel-input.ts';
 import type { Environment, RE2JS } from './cel-sdk.ts';
@@ -28,7 +29,7 @@ export interface CelEngine {
 
 const LONGEST_RULE = 8192;
 /** Whoever reviews a rule must see all of it: also where a line ends, and where a text does. */
-const UNSEEN = /(?![\t\n ])[\p{Cc}\p{Cf}\p{Z}]/u;
+const UNSEEN = /(?![\t\n ])[\p{Cc}\p{Cf}\p{Z}\p{Default_Ignorable_Code_Point}\u2800]/u;
 const COMMENT_HINT = 'write it as one of YAML, `# …`, in a line above the rule';
 /** Of what one rule may hold; the engine allows more. */
 const LIMITS = { maxAstNodes: 4000, maxDepth: 64, maxListElements: 1000, maxMapEntries: 100, maxCallArguments: 8 };
@@ -78,7 +79,7 @@ class Engine implements CelEngine {
     try {
       return this.#compile(source);
     } catch (error) {
-      if (error instanceof SyntaxProblem) return problemAt(source, startOf(error.node), error.message, error.hint);
+      if (error instanceof SyntaxProblem) return problemAt(source, error.node.start, error.message, error.hint);
       if (error instanceof RangeError) return problemAt(source, 0, 'the rule is nested too deeply');
       return engineProblem(error, source);
     }
@@ -216,9 +217,13 @@ function remember<T>(known: Map<string, T>, pattern: string, made: T): void {
 /** An estimate, in steps of some ten nanoseconds each; infinite when there is none. */
 type Cost = (input: CelInput) => number;
 
+/** Of steps, for each character of the rule: an element that has not what it is asked for is an error, and `exists` goes on to the next one. */
+const FAILURE = 64;
+
 function costOf(weight: number, { loops, scans, grows }: Usage): Cost {
   if (loops > 0 && grows) return () => Number.POSITIVE_INFINITY;
-  return ({ elements, size }) => weight * Math.max(elements ** loops, scans < 0 ? 0 : elements ** scans * size);
+  const each = loops > 0 ? FAILURE : 1;
+  return ({ elements, size }) => weight * Math.max(each * elements ** loops, scans < 0 ? 0 : elements ** scans * size);
 }
 
 /** Above this, V8 watches the clock. A rule as people write them, on a token as issuers give them out, stays below. */
@@ -250,11 +255,9 @@ function engineProblem(error: unknown, source: string): CelProblem {
   const hint = near === undefined ? `rules know ${VARIABLES.join(', ')}` : `did you mean ${near}?`;
   // Names of ours stand for those of the rule.
   const text = summary.replace(/\bkz_(?:\d+_)?/g, '').replace(/\.$/, '');
+  const ours = wordsFor(text, source, start);
+  if (ours !== undefined) return problemAt(source, start, ours.problem, ours.hint);
   return problemAt(source, start, text.charAt(0).toLowerCase() + text.slice(1), word === undefined ? undefined : hint);
-}
-
-function startOf(node: SyntaxProblem['node']): number {
-  return node.start;
 }
 
 function problemAt(source: string, offset: number, problem: string, hint?: string): CelProblem {

@@ -93,6 +93,23 @@ describe('compileRefGlob', () => {
     expect(compileRefGlob(glob)).toEqual({ problem: expect.stringContaining(why) as string });
   });
 
+  it('agrees with a matcher that tries everything', () => {
+    let seed = 1;
+    const pick = (parts: readonly string[], most: number): string => {
+      const next = (n: number): number => (seed = (seed * 48_271) % 2_147_483_647) % n;
+      return Array.from({ length: next(most) + 1 }, () => parts[next(parts.length)] ?? '').join('');
+    };
+    for (let i = 0; i < 40_000; i++) {
+      const glob = pick(['a', 'b', '/', '/', '*', '**', '**/', '#', 'a', '*'], 7);
+      const ref = pick(['a', 'b', '/', '/', '#', 'a'], 9);
+      const made = compileRefGlob(glob);
+      if ('problem' in made || refProblem(ref) !== undefined) continue;
+      const captures = made.match(ref);
+      expect([glob, ref, captures !== undefined]).toEqual([glob, ref, matchesSlowly(glob, ref)]);
+      if (captures !== undefined) expect(captures).toHaveLength(made.stars);
+    }
+  });
+
   it('knows which globs are exact, and how many stars there are', () => {
     expect(compiled('a/b').isExact).toBe(true);
     expect(compiled('a/*/**').isExact).toBe(false);
@@ -118,6 +135,26 @@ it('tells the literal prefix', () => {
   expect(literalPrefix('a/b*')).toBe('a/b');
   expect(literalPrefix('**')).toBe('');
 });
+
+function matchesSlowly(glob: string, ref: string): boolean {
+  const pathEnd = (ref.includes('#') ? ref.indexOf('#') : ref.length) + 1;
+  return rest(0, 0);
+
+  function rest(i: number, j: number): boolean {
+    if (i === glob.length) return j === ref.length;
+    const isStart = i === 0 || glob[i - 1] === '/';
+    if (isStart && glob.startsWith('**/', i))
+      return ends(j, pathEnd).some((end) => (end === j || ref[end - 1] === '/') && rest(i + 3, end));
+    if (glob.startsWith('**', i)) return ends(j, ref.length + 1).some((end) => rest(i + 2, end));
+    if (glob[i] === '*')
+      return ends(j, ref.length + 1).some((end) => !ref.slice(j, Math.min(end, pathEnd)).includes('/') && rest(i + 1, end));
+    return glob[i] === ref[j] && rest(i + 1, j + 1);
+  }
+
+  function ends(from: number, to: number): readonly number[] {
+    return Array.from({ length: Math.max(1, to - from) }, (_, index) => from + index);
+  }
+}
 
 function compiled(glob: string): RefGlob {
   const made = compileRefGlob(glob);

@@ -100,10 +100,30 @@ describe.skipIf(!COMMANDS.some(({ name }) => name === 'policy'))('kz policy', ()
   });
 
   it.each([
+    [['--url', 'https://api.github.com/user'], 0, undefined],
+    [['--url', 'https://evil.example/'], 1, 'github/* may not go to evil.example; allowed are hosts api.github.com; methods GET'],
+    [['--url', 'http://api.github.com/'], 1, 'github/* may go to api.github.com through https only'],
+    [['--url', 'https://api.github.com/', '--method', 'DELETE'], 1, 'github/* may not be used with DELETE; '],
+    [['--url', 'https://evil.example/', '--tool', 'list'], 0, undefined],
+  ])('says what policies allow and the resource does not: %j', async (flags, status, refused) => {
+    const args = [...explain, '--claims', '-', ...flags];
+    const { stdout, code } = await story.kz(args, { input: JSON.stringify(CLAIMS) });
+    expect(code).toBe(status);
+    expect(stdout).toMatch(/^verdict +allowed\n/);
+    if (refused === undefined) expect(stdout).not.toMatch(/^refused/m);
+    else expect(stdout.split(/^refused +/m)[1]).toContain(refused);
+    const json = await story.kz([...args, '--json'], { input: JSON.stringify(CLAIMS) });
+    expect((JSON.parse(json.stdout) as { refused: unknown }).refused).toEqual(
+      refused === undefined ? null : expect.objectContaining({ code: 'url-forbidden' }),
+    );
+  });
+
+  it.each([
     [[], 'no claims were given'],
     [['--claim', 'nonsense'], '"nonsense" is not name=value'],
     [['--claims', 'none.json'], 'cannot read --claims none.json: ENOENT'],
-    [['--jwt-file', 'bundle.yaml'], 'the file holds no signed JWT'],
+    [['--claims', 'bundle.yaml'], '--claims bundle.yaml is no JSON'],
+    [['--jwt-file', 'bundle.yaml'], '--jwt-file bundle.yaml: the file holds no signed JWT'],
     [['--claim', 'a=b', '--url', 'ftp://a.example'], 'the url does not start with https://'],
   ])('refuses %j', async (flags, why) => {
     const { stderr, stdout } = await story.kz([...explain, ...flags]);

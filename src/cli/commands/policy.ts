@@ -1,6 +1,6 @@
 // `kz policy`: are the policies of a bundle what they are meant to be? Reads files only; no token is verified and no secret is fetched.
 import { Option, type Command } from 'commander';
-import { loadBundle } from '../../config/bundle.ts';
+import { loadBundle, type Bundle } from '../../config/bundle.ts';
 import { formatPlace, KzError } from '../../core/errors.ts';
 import { TOOLS, type Step, type Tool, type Verdict } from '../../policy/permit.ts';
 import type { CaseResult } from '../../server/policies/policy-cases.ts';
@@ -134,9 +134,36 @@ async function explain(flags: ExplainFlags): Promise<void> {
   const { ref, context = {}, issuer } = flags;
   const bundle = await loadBundle(flags.bundle);
   const explanation = await explainPolicy(bundle, { issuer, claims: await claimsOf(flags), ref, context, request });
-  if (flags.json === true) printJson({ schema_version: 1, claims_verified: false, ...explanationJson(explanation) });
-  else report(explanation, flags);
-  if (!explanation.verdict.allow) process.exitCode = 1;
+  const refusal = explanation.verdict.allow ? await refusalOf(bundle, flags) : undefined;
+  if (flags.json === true) {
+    printJson({ schema_version: 1, claims_verified: false, ...explanationJson(explanation), refused: refusal ?? null });
+  } else report(explanation, refusal, flags);
+  if (!explanation.verdict.allow || refusal !== undefined) process.exitCode = 1;
+}
+
+interface Refusal {
+  readonly code: string;
+  readonly message: string;
+  readonly hint: string | null;
+}
+
+/** What policies allow, the resource may not: hosts, methods and paths are its own. Undefined: nothing, or no URL is asked for. */
+async function refusalOf(bundle: Bundle, { ref, url, method, tool = 'fetch' }: ExplainFlags): Promise<Refusal | undefined> {
+  if (url === undefined || tool !== 'fetch') return undefined;
+  const [{ checkFetch, readFetch }, { ResourceTable }, { ServerFailure }] = await Promise.all([
+    import('../../server/fetch/fetch-request.ts'),
+    import('../../server/resources.ts'),
+    import('../../server/failure.ts'),
+  ]);
+  const found = ResourceTable.compile(bundle).find(ref);
+  if (found === undefined) return undefined;
+  try {
+    checkFetch(readFetch({ url, ...(method === undefined ? {} : { method }) }), found.resource);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof ServerFailure)) throw error;
+    return { code: error.code, message: error.message, hint: error.hint ?? null };
+  }
 }
 
 async function claimsOf({ claims: file, claim, jwtFile }: ExplainFlags): Promise<Readonly<Record<string, unknown>>> {
@@ -145,9 +172,19 @@ async function claimsOf({ claims: file, claim, jwtFile }: ExplainFlags): Promise
   if (file === undefined && jwtFile === undefined && claim === undefined) {
     throw new KzError('usage', 'no claims were given', { hint: 'give them with --claim name=value, --claims FILE or --jwt-file FILE' });
   }
-  const written = file === undefined ? {} : parseClaims(readFrom(file, '--claims'), '--claims');
-  const told = jwtFile === undefined ? {} : unprovenClaims(readFrom(jwtFile, '--jwt-file'));
+  const written = file === undefined ? {} : parseClaims(readFrom(file, '--claims'), `--claims ${file}`);
+  const told = jwtFile === undefined ? {} : ofFile(`--jwt-file ${jwtFile}`, () => unprovenClaims(readFrom(jwtFile, '--jwt-file')));
   return Object.fromEntries([written, told, claim ?? {}].flatMap((each) => Object.entries(each)));
+}
+
+/** What is wrong with what a file holds says which file. */
+function ofFile<T>(what: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof KzError) || error.code !== 'usage') throw error;
+    throw new KzError('usage', `${what}: ${error.message}`, { hint: error.hint, cause: error });
+  }
 }
 
 function readFrom(file: string, flag: string): string {
@@ -160,7 +197,7 @@ function readFrom(file: string, flag: string): string {
   }
 }
 
-function report({ input, verdict, resource }: PolicyExplanation, { jwtFile }: ExplainFlags): void {
+function report({ input, verdict, resource }: PolicyExplanation, refusal: Refusal | undefined, { jwtFile }: ExplainFlags): void {
   const { issuer, identity, ref, request } = input;
   const { groups, ...texts } = identity;
   const known = Object.entries({ ...texts, groups: groups.join(', ') }).filter(([, text]) => text !== '');
@@ -177,6 +214,7 @@ function report({ input, verdict, resource }: PolicyExplanation, { jwtFile }: Ex
         resource === undefined ? 'none: an allowed caller is told so' : `${resource.ref} of ${resource.resolver}, ${resource.mode}`,
       ],
       ['request', asked],
+      ...(refusal === undefined ? [] : [['refused', [refusal.message, ...(refusal.hint === null ? [] : [refusal.hint])].join('; ')]]),
     ]),
   );
   if (verdict.steps.length > 0) print(`\n${table([['POLICY', 'EFFECT', 'RESULT'], ...verdict.steps.map(stepCells)])}`);

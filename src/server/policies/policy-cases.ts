@@ -106,6 +106,8 @@ function urlOf({ url, host, path }: WrittenRequest): string | undefined {
   if (host === undefined && path === undefined) return undefined;
   if (host === undefined) throw new KzError('usage', 'path stands without host');
   if (canonicalHost(host) === undefined) throw new KzError('usage', `host ${JSON.stringify(host)} is not the name of a host`);
+  // Otherwise it would become a part of the host.
+  if (path?.startsWith('/') === false) throw new KzError('usage', `path ${JSON.stringify(path)} does not start with /`);
   return `https://${host}${path ?? '/'}`;
 }
 
@@ -151,8 +153,11 @@ interface Reading {
 }
 
 function rowsOf(content: unknown, report: Report): readonly unknown[] {
-  const top = isMapping(content) ? content : {};
-  const { cases } = readKeys({ cases: z.array(z.unknown()) }, top, { path: [], what: 'the file' }, report);
+  if (!isMapping(content)) {
+    report({ path: [], message: content === null ? 'the file is empty' : 'the file is not a mapping', hint: 'start it with `cases:`' });
+    return [];
+  }
+  const { cases } = readKeys({ cases: z.array(z.unknown()) }, content, { path: [], what: 'the file' }, report);
   if (cases?.length === 0) report({ path: ['cases'], message: 'there are no cases', hint: 'a test without cases proves nothing' });
   return cases ?? [];
 }
@@ -190,7 +195,7 @@ function readRequest(row: Mapping, { path, what }: Where, report: Report): Polic
 }
 
 function checkNames(
-  { issuer: name, ref, policy }: Found<typeof CASE_KEYS>,
+  { issuer: name, ref, policy, claims }: Found<typeof CASE_KEYS>,
   { path, what, bundle }: Where & { readonly bundle: Bundle },
   report: Report,
 ): IssuerEntry | undefined {
@@ -202,7 +207,14 @@ function checkNames(
     report({ path: [...path, 'policy'], message, hint: choice(policy, policies, '') });
   }
   const issuer = name === undefined ? undefined : issuerNamed(bundle, name);
-  if (issuer === undefined || !('hint' in issuer)) return issuer;
+  if (issuer === undefined || !('hint' in issuer)) {
+    // A token with another `iss` would be of another issuer, or of none.
+    if (issuer !== undefined && claims?.iss !== undefined && claims.iss !== issuer.issuerUrl) {
+      const hint = `leave \`iss\` out: it is ${JSON.stringify(issuer.issuerUrl)}`;
+      report({ path: [...path, 'claims', 'iss'], message: `the \`iss\` of ${what} is not that of its issuer`, hint });
+    }
+    return issuer;
+  }
   const message = `${what} names an issuer that the bundle does not have: ${JSON.stringify(name)}`;
   report({ path: [...path, 'issuer'], message, hint: issuer.hint });
   return undefined;

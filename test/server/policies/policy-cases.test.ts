@@ -149,7 +149,12 @@ describe('a table of cases', () => {
 
   it.each([
     ['cases: []', '1:1 there are no cases'],
-    ['', '1:1 the file has no cases'],
+    ['', '1:1 the file is empty'],
+    ['- name: a', '1:1 the file is not a mapping'],
+    [
+      'cases: [{ name: a, issuer: cluster, claims: { iss: "https://other.example" }, ref: a, expect: deny }]',
+      '1:47 the `iss` of case "a" is not that of its issuer',
+    ],
     ['case: []', '1:1 the file has no cases'],
     ['cases: [a', 'not valid YAML'],
     ['cases: []\ncases: []', '"cases" is here twice'],
@@ -175,6 +180,8 @@ it('tells a request as the server would see it', () => {
   expect(requestOf({ url: 'https://A.example:8443/x/../y?q=1' })).toEqual({ tool: 'fetch', method: 'GET', host: 'a.example', path: '/y' });
   expect(() => requestOf({ url: 'https://a.example/', path: '/' })).toThrow('url stands beside host or path');
   expect(() => requestOf({ host: 'a b' })).toThrow('not the name of a host');
+  for (const path of ['.evil.example/', 'admin', ':8443/', '?x'])
+    expect(() => requestOf({ host: 'a.example', path })).toThrow('does not start with /');
   expect(() => requestOf({ url: 'file:///etc/passwd' })).toThrow('does not start with https://');
 });
 
