@@ -55,7 +55,10 @@ export class WorkloadJwt {
   async find(signal: AbortSignal): Promise<FoundJwt | undefined> {
     const found = (await placedJwt(this.#source)) ?? (await this.#askOnce(signal));
     if (found === undefined || /^[\w-]+\.[\w-]+\.[\w-]+$/.test(found.jwt)) return found;
-    throw locked(`what ${found.from} holds is no JWT for ${this.#source.who}`);
+    throw locked(
+      `what ${found.from} holds is no JWT for ${this.#source.who}`,
+      'a JWT is three texts with dots between them, without `Bearer`',
+    );
   }
 
   /** After a refusal: may the next `find` give another one? */

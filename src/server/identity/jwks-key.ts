@@ -12,7 +12,7 @@ export interface VerifyKey {
 
 export interface KeySet {
   readonly keys: readonly VerifyKey[];
-  /** RSA keys that are too weak and were left out. */
+  /** Keys that are too weak and were left out. */
   readonly weak: number;
 }
 
@@ -28,6 +28,18 @@ const MOST_KEYS = 100;
 const LEAST_RSA_BITS = 2048;
 /** With what is larger, a server could keep kz busy for each token of its callers. */
 const MOST_RSA_BITS = 8192;
+const LARGEST_EXPONENT = 2n ** 64n;
+
+/** The points of small order on the curve of Ed25519, as keys without the sign (RFC 8032, section 5.1.2). */
+const SMALL_ORDER: readonly string[] = [
+  '00'.repeat(32),
+  `01${'00'.repeat(31)}`,
+  '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05',
+  'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a',
+  `ec${'ff'.repeat(30)}7f`,
+  `ed${'ff'.repeat(30)}7f`,
+  `ee${'ff'.repeat(30)}7f`,
+];
 
 /** An RFC 7517 key set. Keys that are private, secret, for encryption or of an unknown kind do not count; throws `provider-failed` for no key set. */
 export function parseKeySet(document: unknown, who: string): KeySet {
@@ -57,11 +69,24 @@ export function algorithmsOf(key: KeyObject): readonly string[] {
   return algorithm === undefined ? [] : [algorithm];
 }
 
-/** With an exponent of 1 everybody can sign. */
-export function isWeak({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject): boolean {
+/** With an exponent of 1, or a point of small order, everybody can sign. */
+export function isWeak(key: KeyObject): boolean {
+  const { asymmetricKeyType, asymmetricKeyDetails } = key;
+  if (asymmetricKeyType === 'ed25519') return isOfSmallOrder(key);
   if (asymmetricKeyType !== 'rsa') return false;
   const { modulusLength = 0, publicExponent = 0n } = asymmetricKeyDetails ?? {};
   return modulusLength < LEAST_RSA_BITS || publicExponent < 3n;
+}
+
+function isOfSmallOrder(key: KeyObject): boolean {
+  const point = Buffer.from(key.export({ format: 'jwk' }).x ?? '', 'base64url');
+  point.writeUInt8(point.readUInt8(31) & 0x7f, 31);
+  return SMALL_ORDER.includes(point.toString('hex'));
+}
+
+function isSlow({ asymmetricKeyDetails }: KeyObject): boolean {
+  const { modulusLength = 0, publicExponent = 0n } = asymmetricKeyDetails ?? {};
+  return modulusLength > MOST_RSA_BITS || publicExponent > LARGEST_EXPONENT;
 }
 
 export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
@@ -77,7 +102,7 @@ function isForSignatures({ kty, use, key_ops: operations, d, kid }: Readonly<Rec
 
 function verifyKey(jwk: Readonly<Record<string, unknown>>): VerifyKey | undefined {
   const key = publicKey(jwk);
-  if (key === undefined || (key.asymmetricKeyDetails?.modulusLength ?? 0) > MOST_RSA_BITS) return undefined;
+  if (key === undefined || isSlow(key)) return undefined;
   const { alg, kid } = jwk;
   const algorithms = algorithmsOf(key).filter((algorithm) => alg === undefined || alg === algorithm);
   return algorithms.length === 0 ? undefined : { kid: typeof kid === 'string' ? kid : undefined, algorithms, key };

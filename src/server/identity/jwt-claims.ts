@@ -20,7 +20,12 @@ export interface CheckedClaims {
 
 /** What `jwtVerify` did not ask. Throws `jwt-invalid`. */
 export function checkClaims(claims: Claims, nowMs: number): CheckedClaims {
-  const { sub, exp, iat } = claims;
+  const { sub, exp, iat, events, cnf } = claims;
+  // RFC 8417: somebody tells of somebody, who has logged out for example. Not every issuer says so in `typ`.
+  if (events !== undefined) throw invalid('tells of an event, and is no proof of who calls', 'send an ID token or an access token');
+  // RFC 7800, so DPoP and certificates: without the key, whoever has found the token would be its holder.
+  if (cnf !== undefined)
+    throw invalid('is for the holder of a key (`cnf`), which kz does not ask for', 'ask the issuer for a bearer token');
   if (typeof sub !== 'string' || sub === '') throw invalid('has a `sub` that is no text');
   if (typeof exp !== 'number' || exp > LAST_SECOND) throw invalid('has an `exp` that is no time');
   if (iat !== undefined) {

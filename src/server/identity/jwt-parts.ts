@@ -24,7 +24,7 @@ const TYPES = ['jwt', 'at+jwt', 'jose'];
 export function requireJwt(jwt: string | undefined): string {
   if (jwt === undefined || jwt === '') {
     throw new ServerFailure('jwt-missing', 'no token was given', {
-      hint: 'send it as `Authorization: Bearer <jwt>`, or start with --jwt-file',
+      hint: 'over HTTP, send it as `Authorization: Bearer <jwt>`; over MCP’s standard input, the operator gives it with --jwt-file',
     });
   }
   if (jwt.length > LONGEST) throw invalid('is longer than 8 KiB', 'ask the issuer for one with fewer claims');

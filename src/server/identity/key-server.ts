@@ -2,6 +2,7 @@
 // bearer token read anew each time. Follows no redirects, reads at most 1 MiB, and puts nothing of an answer into an error.
 import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
+import { isIP } from 'node:net';
 import { addressKind } from '../../core/address.ts';
 import { KzError, systemCode } from '../../core/errors.ts';
 import { tlsHint } from '../../providers/ask-json.ts';
@@ -58,10 +59,11 @@ export class KeyServer {
     return this.named(document.jwks_uri);
   }
 
-  /** `jwks_uri` of the discovery document. A server elsewhere does not choose what kz asks on this machine. Throws `provider-failed`. */
+  /** `jwks_uri` of the discovery document. A server elsewhere does not choose what kz asks on this machine or its link. Throws `provider-failed`. */
   named(text: unknown): URL {
     const url = typeof text === 'string' ? safeUrl(text) : undefined;
-    if (url !== undefined && (!isLoopback(url.hostname) || isLoopback(this.#first.hostname))) return url;
+    const { hostname } = this.#first;
+    if (url !== undefined && (!isNear(url.hostname) || url.hostname === hostname || isLoopback(hostname))) return url;
     throw new KzError('provider-failed', `${this.#first.href} names no https URL as its jwks_uri`, { hint: 'write `jwks_url`' });
   }
 
@@ -108,6 +110,13 @@ function safeUrl(text: string): URL | undefined {
 
 function isLoopback(hostname: string): boolean {
   return hostname === 'localhost' || addressKind(hostname.replace(/^\[|\]$/g, '')) === 'loopback';
+}
+
+/** What leads to this machine, or to what only its neighbours can ask. RFC 6761, section 6.3; 0.0.0.0 leads here, too. */
+function isNear(hostname: string): boolean {
+  if (/(?:^|\.)localhost\.?$/.test(hostname)) return true;
+  const address = hostname.replace(/^\[|\]$/g, '');
+  return isIP(address) !== 0 && !['public', 'private'].includes(addressKind(address));
 }
 
 async function readSmall(path: string, setting: string): Promise<Buffer> {

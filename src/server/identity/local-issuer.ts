@@ -3,6 +3,7 @@
 import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { join } from 'node:path';
 import { KzError } from '../../core/errors.ts';
+import { withFileLock } from '../../core/file-lock.ts';
 import { readPrivateFile, writePrivateFile } from '../../core/private-file.ts';
 
 /** `.invalid` belongs to nobody (RFC 2606). */
@@ -16,24 +17,37 @@ export interface LocalKey {
   readonly kid: string;
 }
 
+/** For another one that makes the key: it takes milliseconds. */
+const LONGEST_WAIT_MS = 10_000;
+
 export function localKeyPath(userDirectory: string): string {
   return join(userDirectory, 'issuer.pem');
 }
 
-/** The user's key, made when there is none. Throws `config-untrusted` for one that others can read, `config-invalid` for what is no such key. */
-export async function ensureLocalKey(path: string): Promise<LocalKey> {
-  const known = readPrivateFile(path);
-  if (known !== undefined) return asLocalKey(path, Buffer.from(known).toString('utf8'));
-  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  await writePrivateFile(path, Buffer.from(privateKey.export({ type: 'pkcs8', format: 'pem' })));
-  return localKey(privateKey);
+/**
+ * The user's key, made when there is none: one for all who ask at the same time. Throws `config-untrusted` for one that others can read,
+ * `config-invalid` for what is no such key.
+ */
+export async function ensureLocalKey(path: string, signal = AbortSignal.timeout(LONGEST_WAIT_MS)): Promise<LocalKey> {
+  return knownKey(path) ?? withFileLock(path, async () => knownKey(path) ?? makeKey(path), signal);
 }
 
 /** Throws also `config-not-found`. */
 export function readLocalKey(path: string): LocalKey {
-  const known = readPrivateFile(path);
-  if (known !== undefined) return asLocalKey(path, Buffer.from(known).toString('utf8'));
+  const known = knownKey(path);
+  if (known !== undefined) return known;
   throw new KzError('config-not-found', `there is no key ${path}`, { hint: 'run `kz server init`' });
+}
+
+function knownKey(path: string): LocalKey | undefined {
+  const known = readPrivateFile(path);
+  return known === undefined ? undefined : asLocalKey(path, Buffer.from(known).toString('utf8'));
+}
+
+async function makeKey(path: string): Promise<LocalKey> {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  await writePrivateFile(path, Buffer.from(privateKey.export({ type: 'pkcs8', format: 'pem' })));
+  return localKey(privateKey);
 }
 
 function asLocalKey(path: string, pem: string): LocalKey {

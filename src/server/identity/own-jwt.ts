@@ -20,8 +20,11 @@ export function serversOwnJwt({ refused, ...options }: OwnJwtOptions): OwnJwt {
       return (await source.find(signal))?.jwt;
     } catch (error) {
       if (!(error instanceof KzError)) throw error;
-      options.tell('warning', wordsOf(error));
-      const failure = new ServerFailure('jwt-missing', 'the token that this server was started with cannot be read', { cause: error });
+      options.tell('warning', wordsOf(error, options));
+      const failure = new ServerFailure('jwt-missing', 'the token that this server was started with is missing or is no JWT', {
+        hint: 'only the operator of this server can put a new one into the file of --jwt-file',
+        cause: error,
+      });
       refused(failure);
       throw failure;
     }
@@ -31,16 +34,21 @@ export function serversOwnJwt({ refused, ...options }: OwnJwtOptions): OwnJwt {
 /** Tells whoever starts the server what its callers will run into; the model that is told then cannot change it. Never rejects. */
 export async function checkOwnJwt(options: Omit<OwnJwtOptions, 'refused'>, signal: AbortSignal): Promise<void> {
   try {
-    if ((await sourceOf(options).find(signal)) === undefined) options.tell('warning', NO_TOKEN);
+    if ((await sourceOf(options).find(signal)) !== undefined) return;
+    options.tell('warning', options.jwt.audience === undefined ? NO_TOKEN : NO_GITHUB_TOKEN);
   } catch (error) {
-    if (error instanceof KzError) options.tell('warning', wordsOf(error));
+    if (error instanceof KzError) options.tell('warning', wordsOf(error, options));
   }
 }
 
 const NO_TOKEN = `neither --jwt-file nor ${USUAL_VARIABLE} gives a token (JWT): only calls that bring one of their own are answered`;
 
-function wordsOf({ message }: KzError): string {
-  return `no token for callers: ${message}`;
+const NO_GITHUB_TOKEN =
+  '--jwt-audience: this is no GitHub Actions job with `id-token: write`; only calls that bring a token (JWT) of their own are answered';
+
+function wordsOf({ message }: KzError, { jwt: { file } }: Pick<OwnJwtOptions, 'jwt'>): string {
+  const hint = file === undefined ? '' : ` (\`kz server token --out ${file}\` makes one, if the issuer is yours)`;
+  return `no token for callers: ${message}${hint}`;
 }
 
 function sourceOf({ jwt: { file, audience }, context: { env } }: Pick<OwnJwtOptions, 'jwt' | 'context'>): WorkloadJwt {

@@ -39,21 +39,33 @@ interface OpenIssuer {
   readonly keys: IssuerKeys;
 }
 
-/** One for each bundle. Throws only `ServerFailure`: jwt-missing, jwt-invalid, jwt-expired, issuer-unknown, keys-unavailable, cancelled. */
+type JwtVerify = (typeof import('jose'))['jwtVerify'];
+
+interface VerifierParts {
+  readonly issuers: readonly OpenIssuer[];
+  readonly now: () => number;
+  readonly jwtVerify: JwtVerify;
+}
+
+/** One for each bundle. */
 export class Verifier {
   readonly #issuers: readonly OpenIssuer[];
   readonly #now: () => number;
+  readonly #jwtVerify: JwtVerify;
   readonly #verified = new JwtCache<Caller>();
 
-  private constructor(issuers: readonly OpenIssuer[], now: () => number) {
+  private constructor({ issuers, now, jwtVerify }: VerifierParts) {
     this.#issuers = issuers;
     this.#now = now;
+    this.#jwtVerify = jwtVerify;
   }
 
-  /** Reads static keys and key files; throws `config-invalid` at the issuer's place, or `several`. No network. */
+  /** Each has an `issuer_url` of its own. Reads static keys and key files; throws `config-invalid` at the issuer's place, or `several`. No network. */
   static async open(issuers: readonly IssuerEntry[], options: VerifierOptions): Promise<Verifier> {
     const { env, now = Date.now, fetchTimeoutMs: timeoutMs = 5000, warn = () => undefined } = options;
     const shared = { env, now, timeoutMs, warn, sets: new Map() };
+    // Now, and not at the first token: an upgrade may replace kz's files under a server that runs.
+    const { jwtVerify } = await import('jose');
     const opened: OpenIssuer[] = [];
     const problems: KzError[] = [];
     for (const entry of issuers) {
@@ -65,27 +77,24 @@ export class Verifier {
       }
     }
     if (problems.length > 0) throw KzError.all(problems);
-    return new Verifier(opened, now);
+    return new Verifier({ issuers: opened, now, jwtVerify });
   }
 
+  /** Throws `ServerFailure`: jwt-missing, jwt-invalid, jwt-expired, issuer-unknown, keys-unavailable, cancelled. Anything else is a mistake of ours. */
   async verify(jwt: string | undefined, signal: AbortSignal): Promise<Caller> {
     const text = requireJwt(jwt);
     const hash = hashOf(text);
     const known = this.#verified.get(hash, this.#now());
     if (known !== undefined) return known;
     const parts = parseJwt(text);
-    const issuers = this.#issuers.filter(({ entry }) => entry.issuerUrl === parts.iss);
-    if (issuers.length === 0) throw this.#unknownIssuer(parts.iss);
-    const failures: ServerFailure[] = [];
-    for (const issuer of issuers) {
-      try {
-        return await this.#verifyWith(issuer, { jwt: text, hash, parts }, signal);
-      } catch (error) {
-        if (signal.aborted) throw new ServerFailure('cancelled', 'the call was cancelled while its token was verified');
-        failures.push(error instanceof ServerFailure ? error : new ServerFailure('jwt-invalid', 'the token cannot be verified'));
-      }
+    const issuer = this.#issuers.find(({ entry }) => entry.issuerUrl === parts.iss);
+    if (issuer === undefined) throw this.#unknownIssuer(parts.iss);
+    try {
+      return await this.#verifyWith(issuer, { jwt: text, hash, parts }, signal);
+    } catch (error) {
+      if (signal.aborted) throw new ServerFailure('cancelled', 'the call was cancelled while its token was verified');
+      throw error;
     }
-    throw mostTelling(failures);
   }
 
   /** Is the issuer of a caller, who may have been verified by another one of these, among those here? */
@@ -105,7 +114,7 @@ export class Verifier {
 
   async #verifyWith({ entry, keys }: OpenIssuer, token: Token, signal: AbortSignal): Promise<Caller> {
     const found = await keys.find(token.parts, signal);
-    const claims = await verifySignature(token, found, { entry, nowMs: this.#now() });
+    const claims = await verifySignature(token, found, { entry, nowMs: this.#now(), jwtVerify: this.#jwtVerify });
     const nowMs = this.#now();
     const { sub, expiresAt } = checkClaims(claims, nowMs);
     const id = tokenId(claims.jti, token.hash);
@@ -132,11 +141,12 @@ interface Token {
 interface Question {
   readonly entry: IssuerEntry;
   readonly nowMs: number;
+  readonly jwtVerify: JwtVerify;
 }
 
 /** The claims. The first key whose signature it is decides. */
-async function verifySignature({ jwt, parts }: Token, keys: readonly VerifyKey[], { entry, nowMs }: Question): Promise<Caller['claims']> {
-  const { jwtVerify } = await import('jose');
+async function verifySignature({ jwt, parts }: Token, keys: readonly VerifyKey[], question: Question): Promise<Caller['claims']> {
+  const { entry, nowMs, jwtVerify } = question;
   const options = {
     algorithms: [parts.alg],
     issuer: entry.issuerUrl,
@@ -157,13 +167,6 @@ async function verifySignature({ jwt, parts }: Token, keys: readonly VerifyKey[]
   throw new ServerFailure('jwt-invalid', `the signature of the token is not that of issuer ${quoted(entry.name)}`, {
     hint: 'send the token as the issuer gave it, whole',
   });
-}
-
-/** Several issuers with one URL: that nobody can say comes before what one of them says. */
-function mostTelling(failures: readonly ServerFailure[]): ServerFailure {
-  const [first] = failures;
-  const telling = ['keys-unavailable', 'jwt-expired'].map((code) => failures.find((failure) => failure.code === code));
-  return telling.find((failure) => failure !== undefined) ?? first ?? new ServerFailure('jwt-invalid', 'the token cannot be verified');
 }
 
 /** What an audit line can show. */

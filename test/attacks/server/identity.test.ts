@@ -228,10 +228,30 @@ describe('an issuer whose server lies', () => {
     // Itself on loopback, it may name http there; what is elsewhere may not, and https to here neither.
     expect((await server.keys(signal)).keys).toHaveLength(1);
     const remote = new KeyServer({ issuerUrl: 'https://issuer.example' });
-    for (const uri of [victim.jwksUrl, 'http://localhost:8500/v1', 'https://127.0.0.1:6443/x', 'https://[::1]/x', 'https://localhost/x']) {
+    const near = [
+      '127.0.0.1:6443',
+      '127.1',
+      '2130706433',
+      '[::1]',
+      '[::ffff:127.0.0.1]',
+      'localhost',
+      'LOCALHOST.',
+      'x.localhost',
+      '0.0.0.0',
+      '[::]',
+    ];
+    const link = ['169.254.169.254', '[fe80::1]', '[fd00:ec2::254]', '100.100.100.200'];
+    for (const uri of [victim.jwksUrl, 'http://localhost:8500/v1', ...[...near, ...link].map((host) => `https://${host}/x`)]) {
       expect(() => remote.named(uri)).toThrow('names no https URL');
     }
-    expect(remote.named('https://keys.example/jwks').href).toBe('https://keys.example/jwks');
+    for (const uri of [
+      'https://keys.example/jwks',
+      'https://10.0.0.1:6443/openid/v1/jwks',
+      'https://notlocalhost/x',
+      'https://localhost.example/x',
+    ])
+      expect(remote.named(uri).href).toBe(uri);
+    expect(new KeyServer({ issuerUrl: 'https://169.254.1.1' }).named('https://169.254.1.1/jwks').pathname).toBe('/jwks');
   });
 
   it('does not make kz count with keys that take forever', async () => {
@@ -240,6 +260,9 @@ describe('an issuer whose server lies', () => {
       return { kty: 'RSA', kid: 'main', n: Buffer.alloc(bits / 8, 0xff).toString('base64url'), e: 'AQAB' };
     };
     expect(parseKeySet({ keys: [huge(8192)] }, 'x').keys).toHaveLength(1);
+    // As long as the modulus: each check takes as long as a signature.
+    expect(parseKeySet({ keys: [{ ...huge(3072), e: huge(3072).n }] }, 'x').keys).toEqual([]);
+    expect(parseKeySet({ keys: [{ ...huge(3072), e: 'AQAAAAAAAAAB' }] }, 'x').keys).toEqual([]);
     main.jwks = { keys: Array.from({ length: 10 }, () => huge(16_384)) };
     const verifier = await Verifier.open([main.entry()], { env: {} });
     const jwt = main.token({}, { alg: 'RS256' });

@@ -2,7 +2,7 @@
 import { utimesSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Verifier } from '../../../src/server/identity/verify.ts';
-import { SigningKey, TestIssuer, type EntryOptions, type IssuerOptions, type Trouble } from './issuer.ts';
+import { base64url, SigningKey, TestIssuer, type EntryOptions, type IssuerOptions, type Trouble } from './issuer.ts';
 
 const START = Date.parse('2026-06-01T12:00:00Z');
 const MINUTE = 60_000;
@@ -47,6 +47,10 @@ async function expectUnavailable(verifier: Verifier, jwt: string, message: RegEx
   await expect(verifier.verify(jwt, signal)).rejects.toMatchObject(failure);
 }
 
+function timeoutOf(trouble: Trouble): number {
+  return trouble === 'slow' || trouble === 'drip' ? 50 : 5000;
+}
+
 async function expectNoKey(verifier: Verifier, jwt: string): Promise<void> {
   await expect(verifier.verify(jwt, signal)).rejects.toMatchObject({
     code: 'jwt-invalid',
@@ -80,7 +84,8 @@ describe('a key set at a URL', () => {
 
   it('may hold keys of which some are no keys at all', async () => {
     const issuer = await start();
-    issuer.jwks = { keys: [null, 7, {}, { kty: 'RSA' }, { kty: 'EC', crv: 'P-256', x: 'AA', y: 'AA' }, { kty: 'AKP' }, issuer.key.jwk] };
+    const off = { kty: 'EC', crv: 'P-256', x: base64url(Buffer.alloc(32, 1)), y: base64url(Buffer.alloc(32, 2)) };
+    issuer.jwks = { keys: [null, 7, {}, { kty: 'RSA' }, { ...off, x: 'AA', y: 'AA' }, off, { kty: 'AKP' }, issuer.key.jwk] };
     await expectGood(await open(issuer), token(issuer));
   });
 });
@@ -141,6 +146,7 @@ describe('a server that is in trouble', () => {
   const troubles: readonly [Trouble, RegExp][] = [
     ['down', /cannot reach http:\/\/127\.0\.0\.1:\d+\/jwks \(ECONNRESET\)$/],
     ['slow', /\/jwks did not answer in time$/],
+    ['drip', /\/jwks did not answer in time$/],
     ['huge', /the answer of http.*\/jwks is longer than 1 MiB$/],
     ['endless', /is longer than 1 MiB$/],
     ['many', /gave 101 keys; kz takes at most 100$/],
@@ -152,7 +158,7 @@ describe('a server that is in trouble', () => {
 
   it.each(troubles)('%s: nobody can say whether a token is good, until it answers', async (trouble, message) => {
     const issuer = await start();
-    const verifier = await open(issuer, {}, trouble === 'slow' ? 50 : 5000);
+    const verifier = await open(issuer, {}, timeoutOf(trouble));
     issuer.trouble = trouble;
     await expectUnavailable(verifier, token(issuer), message);
     expect((await verifier.check(signal)).get('lab')).toMatch(message);
@@ -165,7 +171,7 @@ describe('a server that is in trouble', () => {
 
   it.each(troubles)('%s: the last keys go on verifying for a day, and kz says so once', async (trouble, message) => {
     const issuer = await start();
-    const verifier = await open(issuer, {}, trouble === 'slow' ? 50 : 5000);
+    const verifier = await open(issuer, {}, timeoutOf(trouble));
     await expectGood(verifier, token(issuer));
     issuer.trouble = trouble;
     for (const hours of [1, 2, 23.9]) {

@@ -111,10 +111,10 @@ export function base64url(text: string | Buffer): string {
 }
 
 /**
- * What the server does instead of answering well: `down` breaks the connection, `slow` never answers, `huge` answers 2 MiB, `endless` never ends,
- * `many` has 101 keys, `garbage` is no JSON, `redirect` leads to a good answer, a number is a status.
+ * What the server does instead of answering well: `down` breaks the connection, `slow` never answers, `drip` begins to and never ends, `huge` answers
+ * 2 MiB, `endless` never ends, `many` has 101 keys, `garbage` is no JSON, `redirect` leads to a good answer, a number is a status.
  */
-export type Trouble = 'down' | 'slow' | 'huge' | 'endless' | 'many' | 'garbage' | 'redirect' | number;
+export type Trouble = 'down' | 'slow' | 'drip' | 'huge' | 'endless' | 'many' | 'garbage' | 'redirect' | number;
 
 export interface IssuerOptions {
   /** Default: one RS256 key. */
@@ -295,6 +295,7 @@ export class TestIssuer {
 
   #misbehave(trouble: Trouble, response: http.ServerResponse): void {
     if (trouble === 'down') response.destroy();
+    else if (trouble === 'drip') drip(response);
     else if (trouble === 'huge') response.end(JSON.stringify({ ...this.#jwks(), more: 'x'.repeat(2_097_152) }));
     else if (trouble === 'endless') pour(response);
     else if (trouble === 'many') response.end(JSON.stringify({ keys: Array.from({ length: 101 }, () => this.key.jwk) }));
@@ -350,6 +351,15 @@ const KUBERNETES: Claims = {
     warnafter: 1_798_765_432,
   },
 };
+
+/** A space now and then, so that the connection is never idle. */
+function drip(response: http.ServerResponse): void {
+  response.writeHead(200);
+  const timer = setInterval(() => response.write(' '), 10);
+  response.on('close', () => {
+    clearInterval(timer);
+  });
+}
 
 /** Until nobody reads any more. */
 function pour(response: http.ServerResponse): void {

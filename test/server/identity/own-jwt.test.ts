@@ -69,10 +69,11 @@ describe('the token of the server itself', () => {
     if (text !== undefined) writeFileSync(file, text);
     await expect(own({}, file)(never)).rejects.toMatchObject({
       code: 'jwt-missing',
-      message: 'the token that this server was started with cannot be read',
+      message: 'the token that this server was started with is missing or is no JWT',
     });
     expect(refused.map(({ code }) => code)).toEqual(['jwt-missing']);
     expect(lab.texts()).toContain(file);
+    expect(lab.texts()).toContain(`(\`kz server token --out ${file}\` makes one, if the issuer is yours)`);
     expect(lab.texts()).not.toContain('CANARY');
   });
 });
@@ -88,6 +89,11 @@ describe('at the start', () => {
     expect(lab.texts()).toBe(
       'warning: neither --jwt-file nor KEYZERO_JWT gives a token (JWT): only calls that bring one of their own are answered',
     );
+  });
+
+  it('it is said that the flag for GitHub is of no use here', async () => {
+    await checkOwnJwt({ ...options(), jwt: { file: undefined, audience: 'kz' } }, never);
+    expect(lab.texts()).toMatch(/^warning: --jwt-audience: this is no GitHub Actions job/);
   });
 
   it('it is said that it cannot be read', async () => {
