@@ -11,8 +11,9 @@ export interface Refusal {
   /** Goes into `x-kz-error`. */
   readonly code: string;
   readonly message: string;
-  /** Lines for whoever may change the config. */
+  /** Lines for whoever may change the config, or else for who asked. */
   readonly remedy?: readonly string[];
+  readonly isRemedyForAsker?: boolean;
   /** Where the rule stands: `.keyzero.toml:12`. */
   readonly rule?: string | null;
   /** It has its line in the audit log already. */
@@ -150,8 +151,8 @@ export function malformedBody(message: string): Refusal {
 
 /** JSON for those who ask for it, text for the rest. */
 export function refusalBody(refusal: Refusal, accept: string | undefined): RefusalBody {
-  const { status, code, message, remedy = [], rule } = refusal;
-  const advice = remedy.length === 0 ? [] : [...remedy, ASK];
+  const { status, code, message, remedy = [], isRemedyForAsker = false, rule } = refusal;
+  const advice = remedy.length === 0 || isRemedyForAsker ? remedy : [...remedy, ASK];
   if (accept !== undefined && /\bjson\b/i.test(accept)) {
     // Some programs show `error`, others `message`.
     const about = { error: message, message: [message, ...advice].join('\n'), code, rule: rule ?? null, remedy: advice };

@@ -1,6 +1,7 @@
-// The header fields that a caller may add to a request with a credential. Refuses those that say who asks, which host, path or method is
-// meant, where the message ends, and which part of the answer comes back.
-import type { CredentialLocation } from '../../config/bundle.ts';
+// The header fields that may stand beside a credential. Of a caller that has a request sent those are refused that say who asks, which host,
+// path or method is meant, where the message ends, and which part of the answer comes back; of a client of the proxy, whose request it is,
+// only those that make another request of it.
+import type { CredentialLocation, ResourceEntry } from '../../config/bundle.ts';
 import { ServerFailure } from '../failure.ts';
 
 /** Name, value. */
@@ -30,13 +31,32 @@ export function readHeaders(headers: Readonly<Record<string, string>>): readonly
   });
 }
 
-/** Throws header-forbidden for what stands where the credential goes. */
-export function checkHeaders(fields: readonly Field[], location: CredentialLocation): void {
+/** Throws header-forbidden for what stands where the credential goes, or names a path that nobody has held against those of the resource. */
+export function checkHeaders(fields: readonly Field[], { location, paths }: Pick<ResourceEntry, 'location' | 'paths'>): void {
+  if (paths !== undefined) refuseOtherPaths(fields);
   const injected = injectedHeader(location);
   if (injected === undefined) return;
   const found = fields.find(([name]) => sameHeader(name, injected));
-  if (found !== undefined) throw new ServerFailure('header-forbidden', `header ${found[0]} may not be set: kz puts the credential there`);
+  if (found !== undefined) throw notToBeSet(found[0], 'kz puts the credential there');
 }
+
+/** For fields that are not the caller's choice alone. Throws header-forbidden for what is another method, host or path to some servers. */
+export function checkOverrides(fields: readonly Field[], { paths }: Pick<ResourceEntry, 'paths'>): void {
+  for (const [name] of fields) {
+    const why = whyForbidden(keyOf(name));
+    if (why === METHOD || why === PLACE) throw notToBeSet(name, why);
+  }
+  if (paths !== undefined) refuseOtherPaths(fields);
+}
+
+/** What is copied, moved or looked up is not at the path of the request. Harmless where all paths are allowed. */
+function refuseOtherPaths(fields: readonly Field[]): void {
+  const found = fields.find(([name]) => OTHER_PATH.test(keyOf(name)));
+  if (found !== undefined) throw notToBeSet(found[0], 'the resource is for some paths only, and it names another one');
+}
+
+/** WebDAV (RFC 4918 10.3), Swift, the stores of AWS, Google, Azure and others, the namespaces of Vault. */
+const OTHER_PATH = /^(?:destination|x-copy-from|x-vault-namespace|x-[a-z]+-(?:copy|rename|move)-source)$/;
 
 /** Undefined: it goes elsewhere. */
 function injectedHeader(location: CredentialLocation): string | undefined {
@@ -62,40 +82,37 @@ function keyOf(name: string): string {
 /** What comes back is searched for values: no coding and no charset that hides them. */
 const OURS = new Set(['accept-encoding', 'accept-charset', 'grpc-accept-encoding', 'a-im']);
 
-const ROUTING = 'it could lead the request to another host or path';
 const FRAMING = 'it belongs to the connection, which is kz’s own';
+const ROUTING = 'it could lead the request to another host or path';
+/** The same, of those that honest clients do not send. CGI takes `Proxy` for the variable HTTP_PROXY (httpoxy). */
+const PLACE = 'servers take it for another host or path';
 const METHOD = 'servers take it for another method';
 const IDENTITY = 'it could change for whom the request speaks';
 const PART = 'a value that comes back in parts could not be found';
 
 const FORBIDDEN = new Map([
   ...entries(FRAMING, 'content-length transfer-encoding connection keep-alive te trailer upgrade expect http2-settings max-forwards'),
-  ...entries(
-    ROUTING,
-    'host forwarded x-forwarded x-host x-original-url x-rewrite-url x-http-host-override x-http-path-override x-middleware-subrequest',
-  ),
+  ...entries(ROUTING, 'host forwarded x-forwarded x-middleware-subrequest'),
+  ...entries(PLACE, 'proxy x-host x-http-host-override x-http-path-override'),
   ...entries(METHOD, 'x-http-method x-http-method-override x-method-override x-http-verb-override'),
   ...entries(
     IDENTITY,
     'cookie cookie2 x-real-ip x-client-ip x-cluster-client-ip true-client-ip cf-connecting-ip fastly-client-ip client-ip',
   ),
-  ...entries(IDENTITY, 'remote-user x-remote-user x-user x-webauth-user sudo on-behalf-of x-on-behalf-of x-redmine-switch-user'),
+  ...entries(IDENTITY, 'x-user x-userinfo sudo on-behalf-of x-on-behalf-of x-redmine-switch-user'),
+  ...entries(IDENTITY, 'x-client-cert x-client-dn x-client-verify x-arr-clientcert'),
+  ...entries(IDENTITY, 'x-consumer-id x-consumer-custom-id x-consumer-username x-consumer-groups'),
+  ...entries(IDENTITY, 'cf-access-jwt-assertion cf-access-authenticated-user-email'),
   ...entries(PART, 'range if-range request-range x-ms-range'),
 ]);
 
-/** Kubernetes has `Impersonate-Extra-…`, proxies that sign people in have `X-Auth-Request-…`. */
+/** Kubernetes has `Impersonate-Extra-…`; the others are of what stands in front of servers and signs people, or machines, in. */
 const FORBIDDEN_PREFIXES: readonly (readonly [prefix: string, why: string])[] = [
-  ['proxy-', FRAMING],
-  ['sec-websocket-', FRAMING],
-  ['x-forwarded-', ROUTING],
-  ['x-original-', ROUTING],
-  ['x-rewrite-', ROUTING],
-  ['x-envoy-', ROUTING],
-  ['impersonate-', IDENTITY],
-  ['x-impersonate-', IDENTITY],
-  ['x-remote-', IDENTITY],
-  ['x-auth-request-', IDENTITY],
-  ['x-kz-', FRAMING],
+  ...entries(FRAMING, 'proxy- sec-websocket- x-kz-'),
+  ...entries(ROUTING, 'x-forwarded- x-envoy-'),
+  ...entries(PLACE, 'x-original- x-rewrite-'),
+  ...entries(IDENTITY, 'impersonate- x-impersonate- remote- x-remote- x-webauth- x-auth-request- x-authenticated- x-authentik-'),
+  ...entries(IDENTITY, 'x-pomerium- x-ms-client-principal x-goog-authenticated- x-goog-iap- x-amzn-oidc- x-amzn-mtls- ssl-client- x-ssl-'),
 ];
 
 function entries(why: string, names: string): readonly (readonly [string, string])[] {
@@ -110,7 +127,14 @@ function checkField(name: string, value: string): void {
       `header ${name} has a value with a line end, a control character or a character beyond latin1`,
     );
   }
-  const key = keyOf(name);
-  const why = FORBIDDEN.get(key) ?? FORBIDDEN_PREFIXES.find(([prefix]) => key.startsWith(prefix))?.[1];
-  if (why !== undefined) throw new ServerFailure('header-forbidden', `header ${name} may not be set: ${why}`);
+  const why = whyForbidden(keyOf(name));
+  if (why !== undefined) throw notToBeSet(name, why);
+}
+
+function whyForbidden(key: string): string | undefined {
+  return FORBIDDEN.get(key) ?? FORBIDDEN_PREFIXES.find(([prefix]) => key.startsWith(prefix))?.[1];
+}
+
+function notToBeSet(name: string, why: string): ServerFailure {
+  return new ServerFailure('header-forbidden', `header ${name} may not be set: ${why}`);
 }

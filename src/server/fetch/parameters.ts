@@ -1,21 +1,93 @@
-// Names of query and form parameters, compared as the most lenient servers read them.
+// Names of parameters, in a query and in a body, compared as the most lenient servers read them. And what some of them do: a POST with
+// `_method=DELETE` is a DELETE to Rails, Laravel and Symfony.
+import { Buffer } from 'node:buffer';
 
 /** Is there a parameter with one of these names, in any spelling: escaped once or more often, in other case, `name[]`, `name.x`? */
 export function hasParameter(query: string, names: readonly string[]): boolean {
+  const shortest = Math.min(...names.map(({ length }) => length));
+  // Some servers part at semicolons too. A body can hold a million parts, and no reading makes a name longer than it is written.
+  const pairs = query.match(new RegExp(`[^&;]{${String(shortest)},}`, 'g')) ?? [];
+  return isAmong(
+    pairs.map((pair) => pair.split('=', 1)[0] ?? ''),
+    names,
+  );
+}
+
+export interface Parameters {
+  readonly method: string;
+  /** Without the question mark. */
+  readonly query: string;
+  readonly contentType: string | undefined;
+  /** Without a content coding. Undefined: nobody can look at it. */
+  readonly body: Buffer | undefined;
+}
+
+/** Does it have a parameter that frameworks take for the method, in place of that of the request? */
+export function namesMethod({ method, query, contentType, body }: Parameters): boolean {
+  if (hasParameter(query, METHOD_PARAMETERS)) return true;
+  switch (body === undefined ? undefined : bodyKind(contentType, method)) {
+    case 'form':
+      return hasParameter(latin1(body), METHOD_PARAMETERS);
+    case 'parts':
+      return isAmong(partNames(latin1(body)), METHOD_PARAMETERS);
+    case 'json':
+      return isAmong(topNames(body?.toString() ?? ''), METHOD_PARAMETERS);
+    case undefined:
+      return false;
+  }
+}
+
+/** Where frameworks look for parameters. Undefined: nowhere. */
+export function bodyKind(contentType = '', method: string): 'form' | 'parts' | 'json' | undefined {
+  if (/x-www-form-urlencoded/i.test(contentType)) return 'form';
+  if (/multipart\//i.test(contentType)) return 'parts';
+  if (/[/+]json\b/i.test(contentType)) return 'json';
+  // Of no type at all: Rack takes it for a form.
+  return contentType.trim() === '' && method === 'POST' ? 'form' : undefined;
+}
+
+const METHOD_PARAMETERS = ['_method', 'x-http-method', 'x-http-method-override', 'x-method-override'];
+
+function latin1(body: Buffer | undefined): string {
+  return body?.toString('latin1') ?? '';
+}
+
+/** Of multipart bodies (RFC 7578 4.2): quoted or not, with escapes, and as RFC 8187 writes other charsets. Where the parts are is not asked. */
+const PART_NAME = /\bname(\*?)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([^\s;"]+))/gis;
+
+function partNames(body: string): readonly string[] {
+  return Array.from(body.matchAll(PART_NAME), ([, star, quoted, single, bare]) => {
+    const name = quoted?.replace(/\\(.)/gs, '$1') ?? single ?? bare ?? '';
+    return star === '*' ? name.replace(/^[^']*'[^']*'/, '') : name;
+  });
+}
+
+/** Of a JSON object; what does not parse has none. */
+function topNames(body: string): readonly string[] {
+  // Nearly never.
+  if (!/method|\\u/i.test(body)) return [];
+  try {
+    const value: unknown = JSON.parse(body);
+    return typeof value === 'object' && value !== null ? Object.keys(value) : [];
+  } catch {
+    return [];
+  }
+}
+
+function isAmong(found: readonly string[], names: readonly string[]): boolean {
   const wanted = new Set(names.flatMap((name) => spellings(Buffer.from(name).toString('latin1'))));
-  // Some servers part at semicolons too.
-  return query.split(/[&;]/).some((pair) => spellings(pair.split('=', 1)[0] ?? '').some((name) => wanted.has(name)));
+  return [...new Set(found)].some((each) => spellings(each).some((name) => wanted.has(name)));
 }
 
 /** Once is usual; gateways decode once more. */
 const DECODINGS = 3;
 
 function spellings(raw: string): readonly string[] {
-  const found: string[] = [];
   let text = raw.replaceAll('+', ' ');
-  for (let round = 0; round <= DECODINGS; round += 1) {
-    found.push(bare(text));
+  const found = [bare(text)];
+  for (let round = 0; round < DECODINGS && text.includes('%'); round += 1) {
     text = decoded(text);
+    found.push(bare(text));
   }
   return found;
 }

@@ -5,8 +5,9 @@ import type { IncomingMessage } from 'node:http';
 import { ProxyServer, type Entered } from '../../proxy/server.ts';
 import type { Refusal } from '../../proxy/refusal.ts';
 import { ServerFailure } from '../failure.ts';
+import { Carried } from './carried.ts';
 import { looksShortLived } from './short-lived.ts';
-import { CallerSession, Carried, strangersSession, type SessionParts } from './token-session.ts';
+import { CallerSession, strangersSession, type SessionParts } from './token-session.ts';
 import type { Caller } from '../identity/verify.ts';
 
 export type { TokenProxyEvent } from './token-session.ts';

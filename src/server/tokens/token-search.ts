@@ -9,6 +9,8 @@ import { Swap, SwapNotes, type Sighting } from '../../mask/swap.ts';
 import { TokenTable, type TokenEntry } from '../../mask/table.ts';
 import type { Request } from '../../proxy/exchange.ts';
 import type { RequestHead } from '../../proxy/head.ts';
+import { sameHeader } from '../fetch/fetch-headers.ts';
+import { hasParameter } from '../fetch/parameters.ts';
 import { looksShortLived } from './short-lived.ts';
 import { TOKEN_SHAPE } from './seal.ts';
 
@@ -122,10 +124,10 @@ export function place(
   location: CredentialLocation,
   { request, head }: Pick<Searched, 'request' | 'head'>,
 ): string | undefined {
-  without(head.fields, 'authorization');
+  without(head.fields, 'Authorization');
   switch (location.kind) {
     case 'header':
-      without(head.fields, location.name.toLowerCase());
+      without(head.fields, location.name);
       head.fields.push(location.name, location.prefix === '' ? token : `${location.prefix} ${token}`);
       return undefined;
     case 'basic': {
@@ -138,15 +140,15 @@ export function place(
   }
 }
 
+/** In no spelling: it would be left to the server which of two counts. */
 function without(fields: string[], name: string): void {
-  for (let index = fields.length - 2; index >= 0; index -= 2) if (fields[index]?.toLowerCase() === name) fields.splice(index, 2);
+  for (let index = fields.length - 2; index >= 0; index -= 2) if (sameHeader(fields[index] ?? '', name)) fields.splice(index, 2);
 }
 
 function withParameter(target: string, name: string, token: string): string {
   const mark = target.indexOf('?');
   const path = mark === -1 ? target : target.slice(0, mark);
   const others = mark === -1 ? [] : target.slice(mark + 1).split('&');
-  // One that means the same would leave it to the server which of them counts.
-  const kept = others.filter((pair) => pair !== '' && !new URLSearchParams(pair).has(name));
+  const kept = others.filter((pair) => pair !== '' && !hasParameter(pair, [name]));
   return `${path}?${[...kept, `${encodeURIComponent(name)}=${token}`].join('&')}`;
 }

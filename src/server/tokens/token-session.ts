@@ -5,10 +5,10 @@ import { Buffer } from 'node:buffer';
 import type { AuditEvent } from '../../audit/event.ts';
 import { Guard } from '../../mask/guard.ts';
 import { isHeaderSafe } from '../../mask/mint.ts';
-import { Remasker, type Masked } from '../../mask/remask.ts';
+import { Remasker } from '../../mask/remask.ts';
 import { scopeOf } from '../../mask/scope.ts';
 import { TokenTable, type TokenEntry } from '../../mask/table.ts';
-import { compileRules, type Rule } from '../../policy/rule.ts';
+import type { Rule } from '../../policy/rule.ts';
 import type { Authority } from '../../proxy/authority.ts';
 import { decoderFor } from '../../proxy/coding.ts';
 import type { Request, Session } from '../../proxy/exchange.ts';
@@ -18,6 +18,9 @@ import { decoded, readUpTo, type Prepared, type Unprepared } from '../../proxy/p
 import type { Refusal } from '../../proxy/refusal.ts';
 import type { Upstream } from '../../proxy/upstream.ts';
 import { ServerFailure } from '../failure.ts';
+import { bodyKind } from '../fetch/parameters.ts';
+import type { Carried } from './carried.ts';
+import { NOTHING_ALLOWED, reachable } from './reachable.ts';
 import { hasFields, leftAlone, place, shortLivedIn, slotsFor, tokensIn, usesOf, type Searched } from './token-search.ts';
 import { openSealed, openShortLived, refusalOf, use, type Opened, type TokenParts, type Usable } from './token-use.ts';
 import type { Caller } from '../identity/verify.ts';
@@ -123,12 +126,16 @@ export class CallerSession {
     if (tokens.length > MOST_TOKENS)
       throw new ServerFailure('request-invalid', `the request holds more than ${String(MOST_TOKENS)} tokens`);
     const uses = usesOf(tokens, searched, slotsFor(this.#parts.service.resources.map(({ entry }) => entry.location)));
+    // All are opened before the first one is used: a request that is refused for one of them asks no backend.
+    const opened: [Opened, readonly string[]][] = [];
+    for (const [token, places] of uses) opened.push([await openSealed(token, this.#parts), places]);
+    const signed = shortLived === undefined ? undefined : await openShortLived(shortLived, this.#parts);
     const used: Usable[] = [];
-    for (const [token, places] of uses) used.push(await this.#use(await openSealed(token, this.#parts), places, { searched, signal }));
+    for (const [each, places] of opened) used.push(await this.#use(each, places, { searched, signal }));
     let path: string | undefined;
-    if (shortLived !== undefined) {
-      const usable = await this.#use(await openShortLived(shortLived, this.#parts), ['header authorization'], { searched, signal });
-      path = place(shortLived, usable.entry.location, searched);
+    if (signed !== undefined) {
+      const usable = await this.#use(signed, ['header authorization'], { searched, signal });
+      path = place(signed.token, usable.entry.location, searched);
       used.push(usable);
     }
     const release = this.#carried.add(
@@ -140,7 +147,7 @@ export class CallerSession {
   }
 
   async #use(opened: Opened, places: readonly string[], on: { searched: Searched; signal: AbortSignal }): Promise<Usable> {
-    const usable = await use(opened, { caller: this.#caller, request: on.searched.request }, this.#parts, on.signal);
+    const usable = await use(opened, { caller: this.#caller, searched: on.searched }, this.#parts, on.signal);
     if (places.some((where) => where.startsWith('header ')) && !isHeaderSafe(usable.secret)) {
       throw new ServerFailure('header-forbidden', `the value of ${opened.ref} has more than one line and cannot be sent in a header`);
     }
@@ -183,7 +190,6 @@ function ending(session: Session, release: () => void): Session {
 
 const NO_TOKENS = new TokenTable([]);
 const NO_GUARD = new Guard([]);
-const NOTHING_ALLOWED = compileRules([{ allow: false, host: '*' }]);
 
 const EXPIRED: Refusal = {
   status: 401,
@@ -211,26 +217,14 @@ function sessionOf({ authority, upstream, audit }: SessionParts, own: Own, facts
   };
 }
 
-const unions = new WeakMap<readonly unknown[], readonly Rule[]>();
-
-/** Hosts that no resource names cannot be reached: this is nobody's open proxy. */
-function reachable(resources: TokenParts['service']['resources']): readonly Rule[] {
-  const known = unions.get(resources);
-  if (known !== undefined) return known;
-  const rules = resources.flatMap((resource) => resource.rules);
-  // Without any rule everything would be allowed.
-  const union = rules.length === 0 ? NOTHING_ALLOWED : rules;
-  unions.set(resources, union);
-  return union;
-}
-
 function entryOf({ ref, token, secret, entry }: Usable): TokenEntry {
   return { name: ref, token, secret, scope: scopeOf({ hosts: entry.hosts, ruleHosts: [] }), slots: slotsFor([entry.location]) };
 }
 
-/** Undefined: there is none, or no token could be swapped in it. */
+/** Undefined: there is none, or it holds neither tokens that could be swapped nor parameters. */
 async function readBody({ request, head, source, proceed }: Unprepared): Promise<Buffer | 'untouched' | undefined> {
-  if (source === undefined || hasNoBody(request, head) || !hasFields(head.contentType)) return undefined;
+  const isOfUse = hasFields(head.contentType) || bodyKind(head.contentType, request.method) !== undefined;
+  if (source === undefined || hasNoBody(request, head) || !isOfUse) return undefined;
   if ('endAfterHeaders' in source && source.endAfterHeaders === true) return undefined;
   const isTooLarge = head.contentLength !== undefined && head.contentLength > LARGEST_BODY;
   if (isTooLarge || decoderFor(head.contentEncoding).kind === 'unsupported') return 'untouched';
@@ -244,62 +238,4 @@ async function readBody({ request, head, source, proceed }: Unprepared): Promise
 function hasNoBody({ protocol }: Request, { contentLength, hasTransferEncoding }: RequestHead): boolean {
   if (contentLength !== undefined) return contentLength === 0;
   return protocol !== 'h2' && !hasTransferEncoding;
-}
-
-/** Of those that no request carries at the moment, more than this are not searched for. */
-const MOST_CARRIED = 64;
-/** Answers may repeat a value when its token has expired. */
-const AFTER_EXPIRY_MS = 3_600_000;
-
-type Carriable = Masked & { readonly expiresAt: number };
-
-/** One value. Of the tokens that stood for it, the one that lives longest. */
-interface Held {
-  readonly name: string;
-  readonly secret: Masked['secret'];
-  token: string;
-  expiresAt: number;
-  /** Exchanges that carry it and are not over. */
-  uses: number;
-}
-
-/**
- * Values that a caller's requests have carried. An answer may repeat one later, on another connection, to a request without a token. One that
- * a request carries at the moment is never forgotten: the caller could bring that about.
- */
-export class Carried {
-  readonly remasker = new Remasker([]);
-  /** The latest last. */
-  #held: readonly Held[] = [];
-  #isStale = false;
-
-  /** Gives what has to be called when the exchange is over. */
-  add(entries: readonly Carriable[], now: number): () => void {
-    const held = entries.map((entry) => this.#hold(entry));
-    if (this.#isStale) this.#update(now);
-    return () => {
-      for (const each of held.splice(0)) each.uses -= 1;
-    };
-  }
-
-  #hold({ name, secret, token, expiresAt }: Carriable): Held {
-    const known = this.#held.find((each) => each.name === name && each.secret.equals(secret));
-    const held = known ?? { name, secret, token, expiresAt: 0, uses: 0 };
-    held.uses += 1;
-    if (expiresAt > held.expiresAt) {
-      Object.assign(held, { token, expiresAt });
-      this.#isStale = true;
-    }
-    this.#held = [...this.#held.filter((each) => each !== held), held];
-    return held;
-  }
-
-  #update(now: number): void {
-    const idle = this.#held.filter(({ uses }) => uses === 0);
-    const old = idle.filter(({ expiresAt }) => expiresAt + AFTER_EXPIRY_MS < now);
-    const gone = new Set([...old, ...idle.slice(0, -MOST_CARRIED)]);
-    this.#held = this.#held.filter((each) => !gone.has(each));
-    this.remasker.update([...this.#held].reverse());
-    this.#isStale = false;
-  }
 }

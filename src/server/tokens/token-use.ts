@@ -6,12 +6,17 @@ import { scopeOf } from '../../mask/scope.ts';
 import { decide } from '../../policy/decide.ts';
 import { readings } from '../../policy/request-path.ts';
 import type { Request } from '../../proxy/exchange.ts';
+import { pairs } from '../../proxy/head.ts';
 import type { Refusal } from '../../proxy/refusal.ts';
 import { ServerFailure } from '../failure.ts';
-import type { Seal } from './seal.ts';
-import type { Ask, Resource, Service } from '../service.ts';
-import type { ShortLived } from './short-lived.ts';
+import { checkOverrides } from '../fetch/fetch-headers.ts';
+import { NEVER_SENT } from '../fetch/fetch-request.ts';
+import { namesMethod } from '../fetch/parameters.ts';
 import type { Caller } from '../identity/verify.ts';
+import type { Ask, Resource, Service } from '../service.ts';
+import type { Seal } from './seal.ts';
+import type { ShortLived } from './short-lived.ts';
+import type { Searched } from './token-search.ts';
 
 export interface TokenParts {
   readonly service: Service;
@@ -50,11 +55,12 @@ export async function openShortLived(token: string, { shortLived }: TokenParts):
 /** Throws `ServerFailure`. Everything from the policies on leaves an audit line. */
 export async function use(
   opened: Opened,
-  on: { caller: Caller; request: Request },
+  on: { readonly caller: Caller; readonly searched: Searched },
   parts: TokenParts,
   signal: AbortSignal,
 ): Promise<Usable> {
-  const { caller, request } = on;
+  const { caller, searched } = on;
+  const { request } = searched;
   const { ref, resolver, context } = opened;
   // Whose it is instead, or for what, is nobody else's business.
   if (opened.issuer !== caller.issuer || opened.sub !== caller.sub) {
@@ -64,6 +70,7 @@ export async function use(
   const asked = { method: request.method, host: request.target.host, path, isAmbiguous: path === '' };
   return parts.service.with(caller, { tool: 'proxy', face: 'proxy', ref, resolver, context, request: asked }, async (grant) => {
     checkRequest(opened, grant.resource, request);
+    checkMeaning(searched, grant.resource);
     return { ...opened, entry: grant.resource.entry, secret: await grant.secret(signal) };
   });
 }
@@ -72,8 +79,9 @@ function checkRequest({ ref, hosts, mode }: Opened, { entry, rules }: Resource, 
   const { host, port, tls } = request.target;
   const place = `${request.method} ${host}${pathOf(request).slice(0, LONGEST_SHOWN)}`;
   if (entry.mode !== mode) throw new ServerFailure('mode-forbidden', `resource ${ref} is no longer given out as such a token`);
+  const isEver = !NEVER_SENT.has(request.method.toUpperCase());
   // No rules would allow everything.
-  const isAllowed = rules.length > 0 && decide({ host, port, method: request.method, path: pathOf(request) }, rules).allow;
+  const isAllowed = isEver && rules.length > 0 && decide({ host, port, method: request.method, path: pathOf(request) }, rules).allow;
   // A resource may have got hosts since then that nobody was asked about.
   const isBound = hosts === undefined || scopeOf({ hosts, ruleHosts: [] }).covers(host, port);
   if (!isAllowed || !isBound) throw new ServerFailure('url-forbidden', `the value of ${ref} may not go into ${place}`);
@@ -83,6 +91,15 @@ function checkRequest({ ref, hosts, mode }: Opened, { entry, rules }: Resource, 
 }
 
 const LONGEST_SHOWN = 200;
+
+/** What was decided about is what servers do. A body of which nobody knows what is in it goes on all the same. */
+function checkMeaning({ request, head, body }: Searched, { entry }: Resource): void {
+  checkOverrides(pairs(head.fields), entry);
+  const { method, path } = request;
+  if (namesMethod({ method, query: path.slice(pathOf(request).length + 1), contentType: head.contentType, body })) {
+    throw new ServerFailure('url-forbidden', 'the request has a parameter that servers take for another method');
+  }
+}
 
 /** As every server reads it; empty when servers may read it differently. The same that a fetch shows to the policies. */
 function readingOf(request: Request): string {
@@ -102,7 +119,7 @@ export function refusalOf({ code, message, hint, status }: ServerFailure): Refus
     status: isTold ? status : 403,
     code,
     message,
-    ...(hint === undefined ? {} : { remedy: [hint] }),
+    ...(hint === undefined ? {} : { remedy: [hint], isRemedyForAsker: true }),
     end: status >= 500 ? { error: 'other' } : { why: 'other' },
   };
 }

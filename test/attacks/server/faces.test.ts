@@ -23,6 +23,7 @@ describe('a client that goes away', () => {
           await verified.promise;
           return CALLER;
         },
+        refused: () => undefined,
       },
     });
     const { port, hostname } = new URL(at.server.url);
@@ -83,7 +84,7 @@ describe('a web page', () => {
     const mcp = (): void => {
       verified += 1;
     };
-    const at = await lab({ service: { bundleVersion: '1', verify }, mcp });
+    const at = await lab({ service: { bundleVersion: '1', verify, refused: () => undefined }, mcp });
     const all = { host: 'localhost', authorization: 'Bearer good', ...headers };
     const head = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`);
     const answer = await raw(

@@ -88,6 +88,40 @@ describe('a connection that was opened with a JWT', () => {
   });
 });
 
+describe('a token', () => {
+  const JSON_TYPE = { 'content-type': 'application/json' };
+  const twice = (text: string): string => Buffer.from(Buffer.from(text).toString('base64')).toString('base64');
+
+  it.each<[how: string, spell: (token: string) => { path?: string; headers?: http.OutgoingHttpHeaders; body?: string }]>([
+    ['escaped in a query', (token) => ({ path: `/a?access_token=${token.replaceAll('_', '%5F')}` })],
+    ['escaped in JSON', (token) => ({ headers: JSON_TYPE, body: `{"password":"\\u004b${token.slice(1)}"}` })],
+    ['in other case', (token) => ({ headers: { authorization: `Bearer ${token.replace('KZ_TOK_', 'kz_tok_')}` } })],
+    ['in base64 of base64', (token) => ({ headers: { authorization: `Basic ${twice(`${token}:x`)}` } })],
+    ['backwards', (token) => ({ headers: { 'x-api-key': Array.from(token).reverse().join('') } })],
+    ['in two halves', (token) => ({ headers: { 'x-api-key': token.slice(0, 5), 'x-auth-token': token.slice(5) } })],
+    ['in a header that the connection keeps', (token) => ({ headers: { connection: 'x-api-key', 'x-api-key': token } })],
+  ])('%s stands for nothing', async (_how, spell) => {
+    const open = await start();
+    const { path = '/a', ...asked } = spell(await open.token());
+    expect((await open.ask(HOST + path, { method: 'POST', ...asked })).status).toBe(200);
+    const [received] = open.upstream.received;
+    const text = `${received?.url ?? ''} ${JSON.stringify(received?.headers)} ${received?.body.toString() ?? ''}`;
+    expect([open.fetched, text.includes('CANARY'), twice(text).includes(twice(open.value()))]).toEqual([0, false, false]);
+  });
+
+  it('that is none, beside a good one, lets nothing through, and no backend is asked', async () => {
+    const open = await start();
+    const [good, theirs] = [await open.token(), await open.token('github/pat', 'bob')];
+    const wrong = good.slice(0, -1) + (good.endsWith('A') ? 'Q' : 'A');
+    for (const bad of [wrong, `KZ_TOK_KZ_TOK_${good}`, good.slice(0, -1), 'KZ_TOK_']) {
+      const reply = await open.ask(`${HOST}/a`, { headers: { authorization: `Bearer ${good}`, cookie: `a=${good}; b=${bad}` } });
+      expect([reply.status, reply.headers['x-kz-error'], open.fetched], bad).toEqual([403, 'token-invalid', 0]);
+    }
+    const reply = await open.ask(`${HOST}/a`, { headers: { authorization: `Bearer ${good}`, 'x-api-key': theirs } });
+    expect([reply.status, reply.headers['x-kz-error'], open.upstream.received]).toEqual([403, 'token-invalid', []]);
+  });
+});
+
 describe('policies about paths', () => {
   it('see the path as every server reads it, or none', async () => {
     const open = await start();

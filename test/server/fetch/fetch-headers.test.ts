@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import type { CredentialLocation } from '../../../src/config/bundle.ts';
-import { checkHeaders, readHeaders } from '../../../src/server/fetch/fetch-headers.ts';
+import { checkHeaders, checkOverrides, readHeaders } from '../../../src/server/fetch/fetch-headers.ts';
 import { BEARER, failureOf } from './fetching.ts';
 
 it('keeps order and case, and takes the space around values away', () => {
@@ -41,12 +41,21 @@ it.each([
   'X-Forwarded-User',
   'X-Original-URL',
   'X-Rewrite-URL',
+  'Proxy',
   'X-Real-IP',
   'Cookie',
   'Impersonate-User',
   'Impersonate-Extra-scopes',
   'Sudo',
   'X-Remote-User',
+  'Remote-Groups',
+  'X-Consumer-Username',
+  'X-Goog-Authenticated-User-Email',
+  'X-MS-Client-Principal-Name',
+  'X-Amzn-Oidc-Identity',
+  'SSL_CLIENT_S_DN',
+  'X-SSL-Client-Cert',
+  'X-Client-DN',
   'Range',
   'If-Range',
   'Sec-WebSocket-Key',
@@ -90,12 +99,54 @@ it.each<[string, CredentialLocation]>([
   ['x.api.key', { kind: 'header', name: 'X-Api-Key', prefix: '' }],
 ])('refuses %s where the credential goes', async (name, location) => {
   const failure = await failureOf(() => {
-    checkHeaders(readHeaders({ [name]: 'mine' }), location);
+    checkHeaders(readHeaders({ [name]: 'mine' }), { location });
   });
   expect(failure).toMatchObject({ code: 'header-forbidden', message: `header ${name} may not be set: kz puts the credential there` });
 });
 
 it('allows an authorization of the caller’s own where the credential goes elsewhere', () => {
-  checkHeaders(readHeaders({ Authorization: 'mine' }), { kind: 'header', name: 'X-Api-Key', prefix: '' });
-  checkHeaders(readHeaders({ Authorization: 'mine' }), { kind: 'query', name: 'key' });
+  checkHeaders(readHeaders({ Authorization: 'mine' }), { location: { kind: 'header', name: 'X-Api-Key', prefix: '' } });
+  checkHeaders(readHeaders({ Authorization: 'mine' }), { location: { kind: 'query', name: 'key' } });
+});
+
+const NARROW = { location: BEARER, paths: ['/public/**'] };
+
+it.each(['Destination', 'X-Copy-From', 'x-amz-copy-source', 'X_Goog_Copy_Source', 'x-ms-rename-source', 'X-Vault-Namespace'])(
+  'refuses %s, which names another path, where paths are named',
+  async (name) => {
+    const fields = readHeaders({ [name]: '/private/x' });
+    for (const check of [checkHeaders, checkOverrides])
+      expect(
+        (
+          await failureOf(() => {
+            check(fields, NARROW);
+          })
+        ).message,
+      ).toContain(`header ${name} may not be set: the resource is for some paths only`);
+    checkHeaders(fields, { location: BEARER });
+    checkOverrides(fields, {});
+  },
+);
+
+it('of a client’s own headers refuses those that make another request of it, and no others', async () => {
+  for (const name of ['X-HTTP-Method-Override', 'x_http_method', 'X-Original-URL', 'X-Rewrite-URL', 'X-Host', 'Proxy'])
+    expect(
+      (
+        await failureOf(() => {
+          checkOverrides(
+            [
+              ['accept', '*/*'],
+              [name, 'x'],
+            ],
+            {},
+          );
+        })
+      ).code,
+      name,
+    ).toBe('header-forbidden');
+  const usual = ['Host', 'Cookie', 'Range', 'X-Forwarded-For', 'Connection', 'X-Request-Method', 'X-Host-Name', 'Content-Encoding'];
+  checkOverrides(
+    usual.map((name) => [name, 'x']),
+    {},
+  );
 });

@@ -181,21 +181,79 @@ it('allows parameters that only look like the credential’s', () => {
   check('https://api.test/?api_keys=x&my_api_key=y&x=api_key', { location: { kind: 'query', name: 'api_key' } });
 });
 
-it.each([
-  { url: 'https://api.test/?_method=DELETE', method: 'POST' },
-  { url: 'https://api.test/?X-HTTP-Method-Override=DELETE', method: 'POST' },
-  {
-    url: 'https://api.test/',
-    method: 'POST',
-    headers: { 'content-type': 'application/x-www-form-urlencoded' },
-    body: 'a=b&_method=delete',
-  },
-  {
-    url: 'https://api.test/',
-    method: 'POST',
-    headers: { 'Content-Type': 'multipart/form-data; boundary=x' },
-    body: '--x\r\nname="_method"',
-  },
+const POST = { url: 'https://api.test/', method: 'POST' };
+const JSON_TYPE = { 'content-type': 'application/json' };
+const FORM = { 'content-type': 'application/x-www-form-urlencoded' };
+const PARTS = { 'Content-Type': 'multipart/form-data; boundary=x' };
+
+function part(name: string): string {
+  return `--x\r\nContent-Disposition: form-data; ${name}\r\n\r\nDELETE\r\n--x--\r\n`;
+}
+
+it.each<Partial<FetchInput>>([
+  { url: 'https://api.test/?_method=DELETE' },
+  { url: 'https://api.test/?X-HTTP-Method-Override=DELETE' },
+  { headers: FORM, body: 'a=b&_method=delete' },
+  { headers: FORM, body: 'a=b;%5Fmethod[]=delete' },
+  // Rack takes a body of no type for a form.
+  { body: '_method=DELETE' },
+  { headers: { 'content-type': ' ' }, body: '_method=DELETE' },
+  { headers: PARTS, body: '--x\r\nname="_method"' },
+  { headers: PARTS, body: part('name=_method') },
+  { headers: PARTS, body: part("name='_method'") },
+  { headers: PARTS, body: part('name = "_meth\\od"') },
+  { headers: PARTS, body: part('name=".METHOD[x]"') },
+  { headers: PARTS, body: part("name*=utf-8'en'%5fmethod") },
+  { headers: PARTS, body: part('name="a"; name="X-HTTP-Method-Override"') },
+  // Laravel looks into JSON.
+  { headers: JSON_TYPE, body: '{"_method":"DELETE"}' },
+  { headers: { 'content-type': 'application/vnd.api+json; charset=utf-8' }, body: '{"a":1,"\\u005fmethod":"DELETE"}' },
 ])('refuses a parameter that is another method: %j', async (input) => {
-  expect((await failureOf(() => readFetch(input))).code).toBe('url-forbidden');
+  expect((await failureOf(() => readFetch({ ...POST, ...input }))).code).toBe('url-forbidden');
+});
+
+it.each<Partial<FetchInput>>([
+  { headers: { ...FORM, 'content-encoding': 'gzip' }, body: 'x' },
+  { headers: { ...PARTS, 'content-encoding': 'br' }, body: 'x' },
+  { headers: { ...JSON_TYPE, 'Content-Encoding': 'identity, deflate' }, body: 'x' },
+  { headers: { 'content-encoding': 'gzip' }, body: 'x' },
+  ...['utf-16', '"UTF-16LE"', 'utf-7', 'ibm500', 'utf-8x', 'us-ascii; charset=ibm037'].map((charset) => ({
+    headers: { 'content-type': `${FORM['content-type']}; charset=${charset}` },
+    body: 'x',
+  })),
+])('refuses parameters that only the server can read: %j', async (input) => {
+  expect((await failureOf(() => readFetch({ ...POST, ...input }))).code).toBe('header-forbidden');
+});
+
+it.each<Partial<FetchInput>>([
+  { url: 'https://api.test/?method=DELETE&my_method=x' },
+  { headers: FORM, body: 'method=DELETE&x=_method' },
+  { headers: { 'content-type': 'application/x-www-form-urlencoded; charset="utf-8"' }, body: 'a=b' },
+  { headers: PARTS, body: part('name="method"; filename="_method"') },
+  { headers: JSON_TYPE, body: '{"method":"x","params":{"_method":1}}' },
+  { headers: JSON_TYPE, body: '["_method"]' },
+  { headers: JSON_TYPE, body: '{"_method"' },
+  { headers: { ...JSON_TYPE, 'content-encoding': 'identity' }, body: '{}' },
+  { headers: { 'content-type': 'text/plain' }, body: '_method=DELETE' },
+  { headers: { 'content-type': 'application/octet-stream', 'content-encoding': 'gzip' }, body: 'x' },
+  { method: 'PUT', headers: { ...JSON_TYPE, 'content-encoding': 'gzip' }, body: 'x' },
+  { method: 'PUT', body: '_method=DELETE' },
+  { headers: { 'content-encoding': 'gzip' } },
+])('takes %j for what it says', (input) => {
+  expect(readFetch({ ...POST, ...input }).method).toBe(input.method ?? 'POST');
+});
+
+it.each<[what: string, headers: Record<string, string>, repeated: string]>([
+  ['of nothing', FORM, '&'],
+  ['of nothing, parted by semicolons', FORM, ';'],
+  ['of one letter', FORM, 'a&'],
+  ['escaped many times', FORM, '%2525252525&'],
+  ['of parts', PARTS, "name='"],
+  ['of parts without an end', PARTS, 'name="\\'],
+])('a body with a million parameters %s is read as fast as another', (_what, headers, repeated) => {
+  const body = repeated.repeat(Math.floor((1024 * 1024) / repeated.length));
+  const started = performance.now();
+  readFetch({ ...POST, headers, body });
+  // It was more than a second.
+  expect(performance.now() - started).toBeLessThan(500);
 });

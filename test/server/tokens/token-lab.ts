@@ -36,6 +36,8 @@ export interface TokenLabOptions {
   readonly shortLived?: ShortLived;
   readonly authority?: Authority;
   readonly now?: () => number;
+  /** Where a name is. Default: at a public address, whichever it is. */
+  readonly lookup?: (host: string) => readonly string[];
 }
 
 export interface TokenAsk {
@@ -186,7 +188,10 @@ export class TokenLab {
     });
     const chunks: Buffer[] = [];
     for await (const chunk of stream) chunks.push(chunk as Buffer);
-    session.close();
+    // Node 20 crashes when the connection is taken from a session that is closing.
+    await new Promise<void>((resolve) => {
+      session.close(resolve);
+    });
     return { status: Number(head[':status']), text: Buffer.concat(chunks).toString(), code: head['x-kz-error'] };
   }
 
@@ -197,13 +202,13 @@ export class TokenLab {
     await this.#lab?.close();
   }
 
-  async #open({ upstream: options, resources = [{ ref: 'github/pat' }], shortLived, now }: TokenLabOptions): Promise<void> {
+  async #open({ upstream: options, resources = [{ ref: 'github/pat' }], shortLived, now, lookup }: TokenLabOptions): Promise<void> {
     const lab = await Lab.start({ secrets: [], ...options });
     this.#lab = lab;
     this.resources = resources.map((resource) => this.#resource(resource));
     const upstream = new Upstream({
       ca: [lab.outside.certificate],
-      lookup: () => Promise.resolve(['203.0.112.1']),
+      lookup: (host) => Promise.resolve(lookup?.(host) ?? ['203.0.112.1']),
       open: (_address, port) => net.connect(port === 443 || port === 8443 ? lab.upstreamPort : lab.plainPort, '127.0.0.1'),
     });
     this.#upstream = upstream;
@@ -253,6 +258,7 @@ export class TokenLab {
         return Promise.resolve(caller);
       },
       with: (caller, ask, use) => this.#with(caller, ask, use),
+      refused: () => undefined,
       list: () => [],
     };
   }

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { Seal } from '../../../src/server/tokens/seal.ts';
+import type { LabOptions } from '../../proxy/lab.ts';
 import { basic, TokenLab, type TokenLabOptions } from './token-lab.ts';
 
 const HOST = 'https://api.github.com';
@@ -19,6 +20,8 @@ describe('a token is refused, and the request with it', () => {
     const { status, headers, text } = await lab.ask(url, { method, headers: { authorization: `Bearer ${token}` } });
     expect([status, lab.upstream.received, lab.fetched]).toEqual([403, [], 0]);
     expect(text).not.toContain(token);
+    // That is for rules of a config. What a token lacks, whoever asks can mend.
+    expect(text).not.toContain('Only a person can change that');
     expect(lab.events.at(-1)).toMatchObject({ code: headers['x-kz-error'], event: { decision: 'blocked', swapped: [] } });
     return headers['x-kz-error'];
   }
@@ -117,6 +120,37 @@ describe('who may come in', () => {
     lab.resources = [];
     expect((await lab.ask(`${HOST}/`)).status).toBe(403);
     expect((await lab.ask('https://evil.example/')).status).toBe(403);
+  });
+
+  it.each(['10.0.0.1', '127.0.0.1', '169.254.169.254', '::1', '::ffff:10.0.0.1', '64:ff9b::a9fe:a9fe', '2002:7f00:1::', '0.0.0.0'])(
+    'not to a name below a star that is at %s, with a token or without one',
+    async (address) => {
+      const resources = [{ ref: 'github/pat', hosts: ['*.example.com'] }];
+      const token = await start({ resources, lookup: () => [address] });
+      for (const headers of [{ authorization: `Bearer ${token}` }, {}]) {
+        const { status, headers: answered } = await lab.ask('https://mine.example.com/', { headers });
+        expect([status, answered['x-kz-error'], lab.upstream.received]).toEqual([403, 'address-forbidden', []]);
+      }
+      expect(await lab.ask2('mine.example.com:443', { ':path': '/', authorization: `Bearer ${token}` })).toMatchObject({
+        ...{ status: 403, code: 'address-forbidden' },
+      });
+    },
+  );
+
+  it('to a private address where a resource names the host, also beside one for hosts of any name', async () => {
+    const wide = { ref: 'wide', hosts: ['*', '*.intranet.example'] };
+    const resources = [wide, { ref: 'github/pat', hosts: ['a.intranet.example'] }];
+    const upstream: LabOptions = {
+      serveHttp2: (stream) => {
+        stream.respond({ ':status': 200 });
+        stream.end();
+      },
+    };
+    const token = await start({ resources, lookup: () => ['10.0.0.1'], upstream });
+    const headers = { authorization: `Bearer ${token}` };
+    expect((await lab.ask('https://a.intranet.example/x', { headers })).status).toBe(200);
+    expect((await lab.ask('https://b.intranet.example/x')).headers['x-kz-error']).toBe('address-forbidden');
+    expect(await lab.ask2('a.intranet.example:443', { ':path': '/x', ...headers })).toMatchObject({ status: 200 });
   });
 
   it('not for bytes that are not HTTP', async () => {
