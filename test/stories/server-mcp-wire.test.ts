@@ -64,6 +64,56 @@ it('there is nothing but the protocol, whatever is sent', async () => {
   expect(answers().every(({ jsonrpc }) => jsonrpc === '2.0')).toBe(true);
 });
 
+it('what cannot be served is answered, and it goes on', async () => {
+  say(HELLO, { jsonrpc: '2.0', method: 'notifications/initialized' });
+  await answered(0);
+  const fetch = JSON.stringify(call(1, 'fetch', { resource: 'github/pat', url: url('/text'), method: 'POST', body: '|' }));
+  const [head = '', tail = ''] = fetch.split('|');
+  served.running.child.stdin?.write(Buffer.concat([Buffer.from(head), Buffer.from([0xff]), Buffer.from(`${tail}\n`)]));
+  say('{"jsonrpc":"2.0","id":2,', [call(3, 'list_resources', {}), call(4, 'list_resources', {})]);
+  say({ jsonrpc: '2.0', id: 5, method: 'tools/list', params: null }, { jsonrpc: '2.0', id: 6, method: 'resources/list' });
+  say(call(7, 'resolve', { resource: 'x'.repeat(10_000_000) }), { jsonrpc: '2.0', id: 8, method: 'ping' });
+  for (const id of [5, 6, 7, 8]) await answered(id);
+  const errors = answers().filter((each) => 'error' in each);
+  expect(errors.map(({ id, error }) => [id, (error as { code: number }).code])).toEqual([
+    [undefined, -32700],
+    [undefined, -32700],
+    [undefined, -32600],
+    [5, -32600],
+    [6, -32601],
+  ]);
+  expect(answers().find(({ id }) => id === 7)).toMatchObject({ result: { isError: true } });
+  expect(answers().find(({ id }) => id === 8)).toEqual({ jsonrpc: '2.0', id: 8, result: {} });
+  expect(scene.upstream.received).toEqual([]);
+});
+
+it('the present protocol has no greeting and no ping, and says that nothing changes', async () => {
+  const _meta = {
+    'io.modelcontextprotocol/protocolVersion': '2026-07-28',
+    'io.modelcontextprotocol/clientCapabilities': {},
+    'io.modelcontextprotocol/clientInfo': { name: 'wire', version: '1' },
+  };
+  const ask = (id: number, method: string, params: Json = {}): Json => ({ jsonrpc: '2.0', id, method, params: { ...params, _meta } });
+  say(ask(1, 'server/discover'), ask(2, 'tools/list'), ask(3, 'ping'), ask(4, 'initialize'));
+  say(ask(5, 'subscriptions/listen', { notifications: { toolsListChanged: true, resourcesListChanged: true } }));
+  for (const id of [1, 2, 3, 4]) await answered(id);
+  const acknowledged = (): Json | undefined => answers().find(({ method }) => method === 'notifications/subscriptions/acknowledged');
+  await waitFor('the subscription', () => acknowledged() !== undefined);
+  expect(answers().find(({ id }) => id === 1)).toMatchObject({
+    result: { supportedVersions: ['2026-07-28'], capabilities: { tools: { listChanged: false } } },
+  });
+  expect(answers().find(({ id }) => id === 3)).toMatchObject({ error: { code: -32601 } });
+  expect(answers().find(({ id }) => id === 4)).toHaveProperty('error');
+  expect(acknowledged()).toMatchObject({ params: { notifications: {} } });
+  // Another bundle has other resources; the tools are the same.
+  scene.bundle({ resources: [] });
+  served.running.send('SIGHUP');
+  await served.said('bundle');
+  say(ask(6, 'tools/list'));
+  await answered(6);
+  expect(answers().filter(({ method }) => String(method).endsWith('list_changed'))).toEqual([]);
+});
+
 it('a client that goes away mid-call ends the server, and what it was doing', async () => {
   say(HELLO, { jsonrpc: '2.0', method: 'notifications/initialized' }, call(1, 'fetch', { resource: 'github/pat', url: url('/hang') }));
   await waitFor('the request', () => scene.upstream.received.at(-1)?.path === '/hang');
@@ -85,4 +135,5 @@ it('a message without an end ends it, too', async () => {
   await answered(0);
   served.running.child.stdin?.on('error', () => undefined).write(Buffer.alloc(11 * 1024 * 1024, 'x'));
   expect(await served.running.ended).toMatchObject({ signal: null });
+  expect(answers().at(-1)).toMatchObject({ error: { code: -32600, message: 'a message may have at most 10485760 bytes' } });
 });

@@ -1,9 +1,12 @@
 // `kz server start --mcp` as agents meet it: clients of both generations of the SDK over standard input and output. No tool gives a value away.
+import { generateKeyPairSync } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { fromJsonSchema } from '@modelcontextprotocol/client';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Given } from '../server/mcp/mcp-fakes.ts';
 import { waitFor } from './processes.ts';
 import { connect, decided, KINDS, type Mcp } from './server-mcp-client.ts';
-import { everyKind, type Json } from './server-parts.ts';
+import { everyKind, serveApi, type Json } from './server-parts.ts';
 import { Scene } from './server-scene.ts';
 
 let scene: Scene;
@@ -11,8 +14,23 @@ let scene: Scene;
 const url = (path: string): string => `https://api.example${path}`;
 const received = () => scene.upstream.received.at(-1);
 
+/** Ends the answer of `/slow`, which goes on until then. */
+let endSlow = (): void => undefined;
+
+function serve(request: IncomingMessage, response: ServerResponse): void {
+  if (request.url !== '/slow') {
+    serveApi(request, response);
+    return;
+  }
+  const more = setInterval(() => response.write('x'.repeat(1000)), 20);
+  response.once('close', () => {
+    clearInterval(more);
+  });
+  endSlow = () => response.end();
+}
+
 function begin(): Promise<void> {
-  return Scene.start().then((started) => {
+  return Scene.start(serve).then((started) => {
     scene = started;
     const local = `https://localhost:${String(scene.upstream.port)}`;
     const { policies, resources } = everyKind(scene.upstream.port);
@@ -20,6 +38,8 @@ function begin(): Promise<void> {
       each.ref === 'local/pat' ? { ...each, check: `GET ${local}/check`, description: 'here' } : each,
     );
     scene.keep('secrets.env', `GITHUB_PAT=${scene.value}\n`);
+    const signing = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ type: 'pkcs8', format: 'pem' });
+    scene.keep('signing.pem', signing.toString());
     scene.bundle({ policies, resources: checked });
   });
 }
@@ -29,7 +49,8 @@ describe.each(KINDS)('a client of %s', (kind) => {
 
   beforeAll(async () => {
     await begin();
-    mcp = await connect(scene, kind, { args: ['--health-check', '--rate', 'off'], env: { KEYZERO_JWT: scene.token({ sub: 'agent' }) } });
+    const env = { KEYZERO_JWT: scene.token({ sub: 'agent' }), KEYZERO_SIGNING_KEY_PATH: 'signing.pem' };
+    mcp = await connect(scene, kind, { args: ['--health-check', '--rate', 'off'], env });
   });
 
   afterAll(async () => {
@@ -90,6 +111,35 @@ describe.each(KINDS)('a client of %s', (kind) => {
     const { body, truncated } = structured as { body: string; truncated: boolean };
     expect(truncated).toBe(true);
     expect(body.length).toBeGreaterThan(500_000);
+  });
+
+  it('is told how a slow answer goes on', async () => {
+    const seen: number[] = [];
+    const onprogress = ({ progress }: { readonly progress: number }): void => {
+      seen.push(progress);
+      if (seen.length === 2) endSlow();
+    };
+    const { structured } = await mcp.call('fetch', { resource: 'github/pat', url: url('/slow') }, { onprogress });
+    expect(structured).toMatchObject({ status: 200, truncated: false });
+    const { body } = structured as { body: string };
+    const [first = 0, second = 0] = seen;
+    expect([0 < first, first < second, second <= body.length]).toEqual([true, true, true]);
+  });
+
+  it.each<[string, Json]>([
+    ['resolve', { resource: 'github/pat' }],
+    ['resolve', { resource: 'github/short' }],
+    ['fetch', { resource: 'github/pat', url: url('/text') }],
+    ['fetch', { resource: 'github/pat', url: url('/binary') }],
+    ['fetch', { resource: 'github/pat', url: url('/redirect') }],
+    ['list_resources', {}],
+    ['health_check', {}],
+  ])('gets from %s %j what the tool says that it gives', async (name, parameters) => {
+    const schema = (await mcp.tools()).find((tool) => tool.name === name)?.outputSchema;
+    const { structured, text } = await mcp.call(name, parameters);
+    const { validate } = fromJsonSchema(schema as Parameters<typeof fromJsonSchema>[0])['~standard'];
+    expect(await validate(structured), text).not.toHaveProperty('issues');
+    expect(structured).toEqual(JSON.parse(text));
   });
 
   it.each<[string, string, Json, string]>([

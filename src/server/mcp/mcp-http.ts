@@ -1,5 +1,6 @@
 // MCP over HTTP, both eras, without sessions: each request gets a server of its own. Whoever mounts this has checked Host and Origin before.
 // The server's own token is not for callers from here: anything that can open a port of this machine would be it.
+import { isUtf8 } from 'node:buffer';
 import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ReadableStream } from 'node:stream/web';
@@ -54,6 +55,8 @@ async function handle(handler: McpHttpHandler, request: IncomingMessage, respons
 async function answerTo(handler: McpHttpHandler, request: IncomingMessage, signal: AbortSignal): Promise<Response> {
   const body = await readBody(request);
   if (body === undefined) return refusal(413, -32600, 'the message is too long');
+  // Decoding would put other characters where the wrong bytes are, and those would be sent on.
+  if (!isUtf8(body)) return refusal(400, -32700, 'the message is not in UTF-8');
   const message = parse(body);
   // One message of a batch would count for all of them where requests are counted, and no version of the protocol needs them any more.
   if (Array.isArray(message)) return refusal(400, -32600, 'batches are not served');
@@ -107,7 +110,10 @@ function refusal(status: number, code: number, message: string): Response {
 }
 
 async function send(answer: Response, response: ServerResponse): Promise<void> {
-  response.writeHead(answer.status, Object.fromEntries(answer.headers));
+  const headers: Record<string, string> = Object.fromEntries(answer.headers);
+  // Without sessions, messages are all that there is.
+  if (answer.status === 405) headers.allow = 'POST';
+  response.writeHead(answer.status, headers);
   if (answer.body === null) {
     response.end();
     return;

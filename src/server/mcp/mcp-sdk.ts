@@ -1,10 +1,12 @@
 // What kz uses of the official MCP SDK, in a file of its own that only `kz server` loads.
-export { createMcpHandler, fromJsonSchema, McpServer } from '@modelcontextprotocol/server';
+export { createMcpHandler, fromJsonSchema, McpServer, parseJSONRPCMessage } from '@modelcontextprotocol/server';
 export type {
   CallToolResult,
+  JSONRPCMessage,
   McpHttpHandler,
   McpRequestContext,
   ServerContext,
   StandardSchemaWithJSON,
+  Transport,
 } from '@modelcontextprotocol/server';
-export { serveStdio, StdioServerTransport } from '@modelcontextprotocol/server/stdio';
+export { serveStdio } from '@modelcontextprotocol/server/stdio';

@@ -2,11 +2,7 @@
 // that shows first: a server that outlives its client is an orphan that nobody finds.
 import type { Readable, Writable } from 'node:stream';
 import { makeMcpServer, withRememberedHealth, type McpOptions } from './mcp.ts';
-
-export interface McpStreams {
-  readonly stdin: Readable;
-  readonly stdout: Writable;
-}
+import { LineTransport, type McpStreams } from './mcp-lines.ts';
 
 /** How long aborted calls have to write their audit lines. Clients wait two seconds before they send SIGTERM. */
 const GRACE_MS = 500;
@@ -16,14 +12,11 @@ export async function serveMcpStdio(options: McpOptions, { stdin, stdout }: McpS
   const sdk = await import('./mcp-sdk.ts');
   const shared = withRememberedHealth(options);
   const running = new Set<Promise<unknown>>();
-  // Each answer that waits for a slow reader is a listener.
-  stdout.setMaxListeners(0);
-  const transport = new sdk.StdioServerTransport(stdin, stdout);
+  const transport = new LineTransport({ stdin, stdout }, sdk.parseJSONRPCMessage);
   const gone = Promise.race([endOf(stdin), endOf(stdout), aborted(signal)]);
   const server = sdk.serveStdio(() => makeMcpServer(sdk, shared, { running }), { transport });
   // The transport closes by itself when a message is too long.
-  const closed = closeOf(transport);
-  await Promise.race([gone, closed]);
+  await Promise.race([gone, transport.closed]);
   await server.close();
   await Promise.race([Promise.allSettled(running), pause(GRACE_MS)]);
   return 'closed';
@@ -51,16 +44,6 @@ function aborted(signal: AbortSignal): Promise<void> {
       },
       { once: true },
     );
-  });
-}
-
-function closeOf(transport: { onclose?: (() => void) | undefined }): Promise<void> {
-  const inner = transport.onclose;
-  return new Promise((resolve) => {
-    transport.onclose = () => {
-      inner?.();
-      resolve();
-    };
   });
 }
 

@@ -153,12 +153,13 @@ const LIST = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/list' });
 const HEADERS = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' };
 
 describe('bad requests', () => {
-  const post = (url: URL, body: string, headers: Record<string, string> = {}): Promise<Response> => {
+  const post = (url: URL, body: string | Buffer, headers: Record<string, string> = {}): Promise<Response> => {
     return fetch(url, { method: 'POST', headers: { ...HEADERS, ...headers }, body });
   };
 
-  it.each([
+  it.each<[string, string | Buffer, number]>([
     ['no JSON', '{"a":', 400],
+    ['what is not UTF-8', Buffer.from(`{"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":"\u00ff"}}`, 'latin1'), 400],
     ['an empty body', '', 400],
     ['a batch', `[${LIST},${LIST}]`, 400],
     ['no message', '{"a":1}', 400],
@@ -186,8 +187,10 @@ describe('bad requests', () => {
     const fakes = new Fakes();
     const { url } = await serve(fakes.options);
     expect((await post(url, LIST, { 'content-type': 'text/plain' })).status).toBe(415);
-    expect((await fetch(url, { headers: { accept: 'text/event-stream' } })).status).toBe(405);
-    expect((await fetch(url, { method: 'DELETE' })).status).toBe(405);
+    for (const init of [{ headers: { accept: 'text/event-stream' } }, { method: 'DELETE' }]) {
+      const { status, headers } = await fetch(url, init);
+      expect({ status, allow: headers.get('allow') }).toEqual({ status: 405, allow: 'POST' });
+    }
     const call = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'list_resources' } });
     for (const authorization of ['Basic eDp5', 'Bearer', 'Bearer a b', '']) await (await post(url, call, { authorization })).text();
     expect(fakes.jwts).toEqual([undefined, undefined, undefined, undefined]);
