@@ -223,6 +223,13 @@ function checkArguments(args: readonly string[], spec: PodSpec): void {
   for (const path of args.filter((each) => each.startsWith('/'))) expect(isMounted(path, spec), path).toBe(true);
 }
 
+it('gives the server the time that it takes to end', () => {
+  const [, preStop = ''] = server.lifecycle?.preStop.exec.command ?? [];
+  // What runs has 5 seconds, backends 1.5, and a slow reader of the log 2.
+  expect(template.spec.terminationGracePeriodSeconds).toBeGreaterThanOrEqual(Number(preStop) + 5 + 1.5 + 2);
+  expect(Number(preStop)).toBeGreaterThan(0);
+});
+
 it('starts the server with flags that it has, and files that are mounted', () => {
   checkArguments(server.args ?? [], template.spec);
 });

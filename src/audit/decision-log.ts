@@ -1,7 +1,7 @@
 // The log of one server: a file of its own that only its owner may read, or a descriptor that is open already, or nothing. A write that fails
 // loses events, counts them and tells once, but stops nobody: the caller of a server cannot mend its disk. Removes old files.
 import { randomBytes, randomUUID } from 'node:crypto';
-import { constants, fchmodSync, fstatSync, openSync } from 'node:fs';
+import { closeSync, constants, fchmodSync, fstatSync, openSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { writeError } from '../core/private-file.ts';
 import { decisionLine, type ServerEvent, type ServerStarted } from './decision.ts';
@@ -13,7 +13,7 @@ import { runFileName, runsFolder } from './runs.ts';
 export type DecisionSink =
   /** A file of its own in `serverLogFolder(env)`, which is made when it is missing. */
   | { readonly to: 'folder'; readonly folder: string }
-  /** That file, at its end: the administrator's, who rotates it too (by copying and truncating: it stays open). */
+  /** That file, at its end: the administrator's, who rotates it too, by copying and truncating or by a new file and `reopen`. */
   | { readonly to: 'file'; readonly path: string }
   /** 1 or 2; stays open. */
   | { readonly to: 'descriptor'; readonly descriptor: number }
@@ -48,7 +48,10 @@ export function decisionId(): string {
 export class DecisionLog {
   /** Undefined when it is no file. */
   readonly path: string | undefined;
-  readonly #lines: Lines;
+  #lines: Lines;
+  readonly #openAgain: (() => Lines) | undefined;
+  /** By those that were open before. */
+  #lostBefore = 0;
   #closed: Promise<void> | undefined;
   readonly #flushAtExit = (): void => {
     this.#lines.flush();
@@ -80,20 +83,32 @@ export class DecisionLog {
   }
 
   /** For `open`. */
-  constructor(lines: Lines, path?: string) {
+  constructor(lines: Lines, path?: string, openAgain?: () => Lines) {
     this.path = path;
     this.#lines = lines;
+    this.#openAgain = openAgain;
     process.once('exit', this.#flushAtExit);
   }
 
   /** So far. */
   get lost(): number {
-    return this.#lines.lost;
+    return this.#lostBefore + this.#lines.lost;
   }
 
   /** Returns at once; events keep their order. What comes after `close` is dropped. */
   write(event: ServerEvent): void {
     if (this.#closed === undefined) this.#lines.push(decisionLine(event));
+  }
+
+  /** Goes on in the file that has the name now, and makes one if there is none. Throws `write-failed`, and goes on in the old one. */
+  reopen(): void {
+    if (this.#openAgain === undefined || this.#closed !== undefined) return;
+    const next = this.#openAgain();
+    const before = this.#lines;
+    this.#lines = next;
+    // It never waits for anybody. What is written at this moment may be lost, too.
+    void before.close();
+    this.#lostBefore += before.lost;
   }
 
   /** Writes the last line. Must be awaited before kz ends by a signal: only then is there no exit at which to write the rest. */
@@ -106,7 +121,7 @@ export class DecisionLog {
     process.off('exit', this.#flushAtExit);
     // First, so that the last line counts what was lost up to now.
     this.#lines.flush();
-    this.#lines.push(decisionLine({ type: 'server-ended', time: new Date().toISOString(), lost: this.#lines.lost }));
+    this.#lines.push(decisionLine({ type: 'server-ended', time: new Date().toISOString(), lost: this.lost }));
     await this.#lines.close();
   }
 }
@@ -118,20 +133,35 @@ interface FirstLine extends Pick<DecisionLogOptions, 'onLost'> {
   readonly now: Date;
 }
 
-function begin(lines: Lines, first: string, path?: string): DecisionLog {
+function begin(lines: Lines, first: string): DecisionLog {
   lines.push(first);
-  return new DecisionLog(lines, path);
+  return new DecisionLog(lines);
 }
 
 function openNamed(path: string, { first, onLost }: FirstLine): DecisionLog {
+  const open = (): Lines => appendTo(path, onLost);
+  const lines = open();
+  lines.push(first);
+  return new DecisionLog(lines, path, open);
+}
+
+function appendTo(path: string, onLost: FirstLine['onLost']): Lines {
   try {
     // O_NONBLOCK: opening a FIFO that nobody reads must not wait.
     const flags = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK | constants.O_NOCTTY;
-    const descriptor = openSync(path, flags, 0o600);
-    if (fstatSync(descriptor).isFile()) fchmodSync(descriptor, 0o600);
-    return begin(new Appender(descriptor, onLost), first, path);
+    return new Appender(madePrivate(openSync(path, flags, 0o600)), onLost);
   } catch (error) {
     throw writeError(path, error);
+  }
+}
+
+function madePrivate(descriptor: number): number {
+  try {
+    if (fstatSync(descriptor).isFile()) fchmodSync(descriptor, 0o600);
+    return descriptor;
+  } catch (error) {
+    closeSync(descriptor);
+    throw error;
   }
 }
 

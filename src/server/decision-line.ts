@@ -1,6 +1,8 @@
 // A line of the decision log in the making: what is known is filled in as the call goes on, and it is written at its end.
 import { decisionId } from '../audit/decision-log.ts';
 import type { Decision } from '../audit/decision.ts';
+import type { ServerFailure } from './failure.ts';
+import type { Caller } from './identity/verify.ts';
 
 export type Facts = { -readonly [Key in keyof Decision]: Decision[Key] };
 
@@ -26,4 +28,13 @@ export class Line {
   end(outcome: Decision['outcome'], code: string | null = null): void {
     this.set({ outcome, code, ms: Math.round((performance.now() - this.#started) * 100) / 100 });
   }
+
+  /** Who goes away was not refused. */
+  fail({ code, status }: ServerFailure): void {
+    this.end(status < 500 && code !== 'cancelled' ? 'denied' : 'failed', code);
+  }
+}
+
+export function whoIs({ issuer, iss, sub, id: jti }: Caller): Pick<Decision, 'issuer' | 'iss' | 'sub' | 'jti'> {
+  return { issuer, iss, sub, jti };
 }

@@ -2,7 +2,7 @@
 import { decisionId } from '../audit/decision-log.ts';
 import type { Decision } from '../audit/decision.ts';
 import type { Exchange, Refused } from '../audit/event.ts';
-import { NOTHING_KNOWN } from './decision-line.ts';
+import { NOTHING_KNOWN, whoIs } from './decision-line.ts';
 import type { Caller } from './identity/verify.ts';
 
 interface About {
@@ -26,6 +26,6 @@ function outcomeOf({ decision, error }: Exchange): Decision['outcome'] {
 }
 
 function lineOf(caller: Caller | undefined): Decision {
-  const who = caller === undefined ? {} : { issuer: caller.issuer, iss: caller.iss, sub: caller.sub, jti: caller.id };
+  const who = caller === undefined ? {} : whoIs(caller);
   return { ...NOTHING_KNOWN, time: '', id: decisionId(), face: 'proxy', tool: 'proxy', ...who };
 }

@@ -1,6 +1,7 @@
 // Counters of the server in Prometheus' text format 0.0.4 (https://prometheus.io/docs/instrumenting/exposition_formats/). No label holds what a
 // caller wrote: refs, subjects and paths are in the audit log. Names come from the bundle, and their number is bounded all the same.
 import { readdirSync } from 'node:fs';
+import type { FailureCode } from './failure.ts';
 
 export const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
@@ -23,6 +24,8 @@ export interface DecisionLabels {
 
 type Labels = Readonly<Record<string, string>>;
 
+const JWT_FAILURES: readonly FailureCode[] = ['jwt-missing', 'jwt-invalid', 'jwt-expired', 'issuer-unknown', 'keys-unavailable'];
+
 /** Of one counter, in label sets. What comes after is counted under `other`. */
 const MOST_SERIES = 1000;
 
@@ -32,8 +35,15 @@ const BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
 export class Metrics {
   readonly #options: MetricsOptions;
   readonly #decisions = new Counter('kz_decisions_total', 'Decisions by face, tool, outcome and the policy that decided.');
-  readonly #jwtFailures = new Counter('kz_jwt_failures_total', 'Tokens that were refused, by code.');
-  readonly #reloads = new Counter('kz_bundle_reloads_total', 'Attempts to load a changed bundle, by result.');
+  readonly #jwtFailures = new Counter(
+    'kz_jwt_failures_total',
+    'Tokens that were refused, by code.',
+    JWT_FAILURES.map((code) => ({ code })),
+  );
+  readonly #reloads = new Counter('kz_bundle_reloads_total', 'Attempts to load a changed bundle, by result.', [
+    { result: 'failed' },
+    { result: 'ok' },
+  ]);
   readonly #durations = new Map<string, Histogram>();
   #loadedAt = 0;
 
@@ -94,9 +104,11 @@ class Counter {
   readonly #description: string;
   readonly #series = new Map<string, number>();
 
-  constructor(name: string, description: string) {
+  /** `known`: these are there from the start. Of a series that begins with a one, Prometheus sees no increase. */
+  constructor(name: string, description: string, known: readonly Labels[] = []) {
     this.#name = name;
     this.#description = description;
+    for (const labels of known) this.#series.set(labelText(labels), 0);
   }
 
   /** `overflow` is counted instead when there are too many label sets. */

@@ -1,6 +1,7 @@
 // What the server writes down of its work: each decision as a line of the log and as a count.
 import { DecisionLog } from '../audit/decision-log.ts';
 import type { Decision } from '../audit/decision.ts';
+import { KzError } from '../core/errors.ts';
 import type { Compiled } from './compile.ts';
 import { exchangeLine } from './exchange-line.ts';
 import type { FailureCode } from './failure.ts';
@@ -23,6 +24,7 @@ type Serving = Pick<Compiled['bundle'], 'version' | 'sha256'>;
 export class Records {
   readonly metrics: Metrics;
   readonly #log: DecisionLog;
+  readonly #tell: ServerOptions['tell'];
 
   /** Throws `write-failed`: a server that cannot be audited does not start. */
   static open(options: ServerOptions, { bundle, version }: Compiled, inFlight: () => number): Records {
@@ -33,11 +35,12 @@ export class Records {
         options.tell('warning', `the audit log cannot be written (${code}); decisions from now on are not in it`);
       },
     });
-    return new Records(log, new Metrics({ version: options.version, inFlight, auditLost: () => log.lost }));
+    return new Records(log, new Metrics({ version: options.version, inFlight, auditLost: () => log.lost }), options.tell);
   }
 
-  private constructor(log: DecisionLog, metrics: Metrics) {
+  private constructor(log: DecisionLog, metrics: Metrics, tell: ServerOptions['tell']) {
     this.#log = log;
+    this.#tell = tell;
     this.metrics = metrics;
     metrics.bundleLoaded(new Date());
   }
@@ -62,6 +65,16 @@ export class Records {
     this.#log.write({ type: 'bundle-reloaded', time: new Date().toISOString(), ok, bundle_version, bundle_sha256, problems });
     this.metrics.bundleReload(ok ? 'ok' : 'failed');
     if (ok) this.metrics.bundleLoaded(new Date());
+  }
+
+  /** Where whoever rotates logs has moved the file away. */
+  reopen(): void {
+    try {
+      this.#log.reopen();
+    } catch (error) {
+      const message = error instanceof KzError ? error.message : 'the audit log cannot be opened again';
+      this.#tell('warning', `${message}; the log goes on in the file that was open`);
+    }
   }
 
   close(): Promise<void> {

@@ -1,4 +1,5 @@
-// A bundle that changes while it is served. The new one takes over between two calls; one that is wrong changes nothing, and that is said.
+// A bundle that changes while it is served. The new one takes over between two calls; one that is wrong changes nothing, and that is said. What it
+// was wrong for may be beside it (the file of a key), or pass (no descriptors left): it is tried again quietly.
 import { KzError } from '../core/errors.ts';
 import { watchPaths } from '../providers/file-watch.ts';
 import { compileBundle, type Compiled, type CompileOptions } from './compile.ts';
@@ -13,6 +14,8 @@ export interface ReloadOptions extends CompileOptions {
   readonly signal: AbortSignal;
   /** What `identify` said of the file before the bundle that serves was read. */
   readonly known: string;
+  /** Until one that was refused is tried again, in milliseconds. */
+  readonly retryMs?: number;
 }
 
 export class Reloader {
@@ -20,6 +23,7 @@ export class Reloader {
   readonly #options: ReloadOptions;
   #running: Promise<void> | undefined;
   #again = false;
+  #retry: NodeJS.Timeout | undefined;
 
   constructor(path: string, options: ReloadOptions) {
     this.#path = path;
@@ -28,6 +32,9 @@ export class Reloader {
       this.now();
     };
     watchPaths([{ path, known: options.known, changed }], POLL_MS, options.signal);
+    options.signal.addEventListener('abort', () => {
+      clearTimeout(this.#retry);
+    });
   }
 
   /** One at a time; what changes meanwhile is read afterwards. */
@@ -36,7 +43,11 @@ export class Reloader {
       this.#again = true;
       return;
     }
-    this.#running = this.#load().finally(() => {
+    this.#begin(this.#options.refuse);
+  }
+
+  #begin(refuse: ReloadOptions['refuse']): void {
+    this.#running = this.#load(refuse).finally(() => {
       this.#running = undefined;
       if (!this.#again) return;
       this.#again = false;
@@ -44,13 +55,18 @@ export class Reloader {
     });
   }
 
-  async #load(): Promise<void> {
-    const { adopt, refuse, signal } = this.#options;
+  async #load(refuse: ReloadOptions['refuse']): Promise<void> {
+    const { adopt, signal, retryMs = POLL_MS } = this.#options;
+    clearTimeout(this.#retry);
     try {
       const compiled = await compileBundle(this.#path, this.#options);
       if (!signal.aborted) adopt(compiled);
     } catch (error) {
       refuse(error instanceof KzError ? error : new KzError('internal', 'the bundle could not be read', { cause: error }));
+      if (signal.aborted) return;
+      this.#retry = setTimeout(() => {
+        if (this.#running === undefined) this.#begin(() => undefined);
+      }, retryMs).unref();
     }
   }
 }

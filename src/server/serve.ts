@@ -22,9 +22,10 @@ import type { McpOptions } from './mcp/mcp.ts';
 import { Records } from './records.ts';
 import { Reloader } from './reload.ts';
 import { checkOwnJwt, serversOwnJwt } from './identity/own-jwt.ts';
+import type { Caller } from './identity/verify.ts';
 import { Retired } from './retired.ts';
 import { Seal } from './tokens/seal.ts';
-import { readTls, writeCertificate, type TlsFiles, type TlsIdentity } from './http/tls-files.ts';
+import { readTls, TlsReloader, writeCertificate, type TlsFiles, type TlsIdentity } from './http/tls-files.ts';
 import { LiveService } from './service.ts';
 import { ShortLived } from './tokens/short-lived.ts';
 import { proxyAuthority } from './tokens/proxy-authority.ts';
@@ -64,7 +65,7 @@ export interface ServerOptions {
 export interface RunningServer {
   /** What to tell whoever started it: one line each. */
   readonly announcements: readonly string[];
-  /** Reads the bundle and the TLS files again. */
+  /** Reads the bundle and the TLS files again, and begins a new audit file if the old one was moved away. */
   reload(): void;
   /** Lets what runs come to its end, for some seconds. */
   stop(): void;
@@ -101,7 +102,7 @@ class Server implements RunningServer {
   readonly #reloader: Reloader;
   readonly #startedAt = performance.now();
   #compiled: Compiled;
-  #http: HttpServer | undefined;
+  #tls: TlsReloader | undefined;
   #proxy: TokenProxy | undefined;
   #end: () => void = () => undefined;
 
@@ -166,16 +167,8 @@ class Server implements RunningServer {
 
   reload(): void {
     this.#reloader.now();
-    const { tls, tell } = this.#options;
-    if (tls === undefined || this.#http === undefined) return;
-    const http = this.#http;
-    readTls(tls)
-      .then((identity) => {
-        http.reloadTls(identity);
-      })
-      .catch((error: unknown) => {
-        tell('warning', `${error instanceof KzError ? error.message : 'the TLS files cannot be read'}; the old certificate goes on`);
-      });
+    this.#tls?.now();
+    this.#records.reopen();
   }
 
   stop(): void {
@@ -221,16 +214,33 @@ class Server implements RunningServer {
     const http = await HttpServer.listen({
       ...{ service: this.#service, listen, tls, allowedHosts, allowedOrigins, limits: this.#limits, metrics: this.#records.metrics },
       ...httpUseCases(parts),
+      whose: (jwt, signal) => this.#whose(jwt, signal),
       ready: () => this.#ready(),
       mcp: (request, response) => void mcpHttp.handle(request, response),
       onInternal: this.#internal,
     });
-    this.#http = http;
+    this.#watchTls(http, tls);
     this.#opened.add(async () => {
+      // Its calls run too; what it holds open beyond them is aborted.
+      await http.drain();
       await mcpHttp.close();
       await http.close();
     });
     this.announcements.push(`listening on ${http.url} (MCP at ${http.url}/mcp)`);
+  }
+
+  #watchTls(http: HttpServer, served: TlsIdentity | undefined): void {
+    const { tls: files, tell } = this.#options;
+    if (files === undefined || served === undefined) return;
+    const { signal } = this.#stopping;
+    const adopt = (identity: TlsIdentity): void => {
+      http.reloadTls(identity);
+    };
+    this.#tls = new TlsReloader({ files, served, adopt, tell, signal });
+  }
+
+  #whose(jwt: string, signal: AbortSignal): Promise<Caller | undefined> {
+    return this.#service.served.verifier.verify(jwt, signal).catch(() => undefined);
   }
 
   #openStdio(streams: NonNullable<ServerOptions['mcp']>, mcp: McpOptions): void {
@@ -274,7 +284,8 @@ class Server implements RunningServer {
   async #ready(): Promise<Readiness> {
     const found = await this.#service.served.verifier.check(AbortSignal.timeout(READY_TIMEOUT_MS));
     const problems = [...found].flatMap(([issuer, problem]) => (problem === undefined ? [] : [`issuer ${issuer}: its keys cannot be had`]));
-    return { ok: problems.length === 0, problems };
+    // One issuer that is down is down for every server: whoever took them all away would take the callers of the other issuers with it.
+    return { ok: problems.length === 0 || problems.length < found.size, problems };
   }
 
   #health(signal: AbortSignal): ReturnType<typeof checkHealth> {
@@ -312,7 +323,8 @@ interface HttpNeeds {
   readonly mcp: McpOptions;
 }
 
-const READY_TIMEOUT_MS = 6000;
+/** Probes wait for a few seconds only. */
+const READY_TIMEOUT_MS = 2000;
 
 function wordsOf(problem: KzError): string {
   return `${problem.at === undefined ? '' : `${formatPlace(problem.at)}: `}${problem.message}`;

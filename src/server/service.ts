@@ -8,7 +8,7 @@ import { permit, type CompiledPolicy, type PolicyInput, type PolicyRequest, type
 import { refProblem } from '../policy/ref.ts';
 import type { Backends } from './backends.ts';
 import { DecidingTime } from './policies/deciding-time.ts';
-import { Line, type Facts } from './decision-line.ts';
+import { Line, whoIs, type Facts } from './decision-line.ts';
 import { ServerFailure } from './failure.ts';
 import type { Limits } from './limits.ts';
 import type { FoundResource, Resource, ResourceTable } from './resources.ts';
@@ -51,8 +51,15 @@ export interface Service {
   verify(jwt: string | undefined, face: Face, signal: AbortSignal): Promise<Caller>;
   /** Decides, looks the resource up, calls `use`; one audit line whatever happens. Throws `ServerFailure` only. */
   with<T>(caller: Caller, ask: Ask, use: (grant: Grant) => Promise<T>): Promise<T>;
+  /** The audit line of a call that ended before there was something to decide: without a token, or because of what it was sent with. */
+  refused(face: Face, failure: ServerFailure, about?: RefusedCall): void;
   /** The resources that this caller may use for something. */
   list(caller: Caller, face: Face): readonly ListedResource[];
+}
+
+export interface RefusedCall extends Pick<Ask, 'tool'> {
+  readonly caller: Caller;
+  readonly ref?: string | undefined;
 }
 
 export interface ListedResource {
@@ -126,7 +133,7 @@ export class LiveService implements Service {
       return caller;
     } catch (error) {
       const failure = this.#withoutAddresses(this.#asFailure(error, signal));
-      line.end(outcomeOf(failure), failure.code);
+      line.fail(failure);
       this.#options.audit(line.facts);
       throw failure;
     }
@@ -154,17 +161,17 @@ export class LiveService implements Service {
       return result;
     } catch (error) {
       const failure = this.#asFailure(error);
-      line.end(outcomeOf(failure), failure.code);
+      line.fail(failure);
       throw failure;
     } finally {
       this.#options.audit(line.facts);
     }
   }
 
-  /** The audit line of a call that ended before there was a token to verify. */
-  refused(face: Face, failure: ServerFailure): void {
-    const line = new Line({ face });
-    line.end(outcomeOf(failure), failure.code);
+  refused(face: Face, failure: ServerFailure, about?: RefusedCall): void {
+    const known = about === undefined ? {} : { ...whoIs(about.caller), tool: about.tool, ref: about.ref ?? null };
+    const line = new Line({ face, ...known });
+    line.fail(failure);
     this.#options.audit(line.facts);
   }
 
@@ -178,7 +185,7 @@ export class LiveService implements Service {
       return listed;
     } catch (error) {
       const failure = this.#asFailure(error);
-      line.end(outcomeOf(failure), failure.code);
+      line.fail(failure);
       throw failure;
     } finally {
       this.#options.audit(line.facts);
@@ -239,15 +246,6 @@ interface Granting {
   readonly line: Line;
 }
 
-/** Who goes away was not refused. */
-function outcomeOf({ code, status }: ServerFailure): Decision['outcome'] {
-  return status < 500 && code !== 'cancelled' ? 'denied' : 'failed';
-}
-
-function whoIs({ issuer, iss, sub, id: jti }: Caller): Partial<Facts> {
-  return { issuer, iss, sub, jti };
-}
-
 function whatIsAsked({ face, tool, ref, request }: Ask): Partial<Facts> & Pick<Facts, 'face'> {
   return { face, tool, ref, ...(request === undefined ? {} : { host: request.host, method: request.method, path: request.path }) };
 }
@@ -289,10 +287,13 @@ function denied({ policy, why }: Verdict, { ref, tool }: Ask): ServerFailure {
   });
 }
 
-function lookUp({ ref, resolver }: Ask, { resources }: Served): FoundResource {
+function lookUp({ ref, resolver, face }: Ask, { resources }: Served): FoundResource {
   const found = resources.find(ref);
-  if (found === undefined)
-    throw new ServerFailure('ref-unknown', `no resource is called ${ref}`, { hint: 'list_resources shows what there is' });
+  if (found === undefined) {
+    const hint =
+      face === 'mcp' ? 'list_resources shows what there is' : 'the operator of this server can add it to `resources` of its bundle';
+    throw new ServerFailure('ref-unknown', `no resource is called ${ref}`, { hint });
+  }
   const { entry } = found.resource;
   if (resolver !== undefined && resolver !== '' && resolver !== entry.resolver) {
     throw new ServerFailure('resolver-mismatch', `resource ${ref} is not resolved by ${JSON.stringify(resolver.slice(0, 60))}`, {

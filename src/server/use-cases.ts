@@ -3,9 +3,9 @@
 import type { Mode } from '../config/bundle.ts';
 import type { Upstream } from '../proxy/upstream.ts';
 import { ServerFailure } from './failure.ts';
-import { checkFetch, readFetch, sendFetch, type FetchInput, type FetchResult } from './fetch/fetch.ts';
+import { checkFetch, readFetch, sendFetch, type FetchInput, type FetchRequest, type FetchResult } from './fetch/fetch.ts';
 import type { Seal } from './tokens/seal.ts';
-import type { Face, Grant, Service } from './service.ts';
+import type { Face, Grant, RefusedCall, Service } from './service.ts';
 import type { ShortLived } from './tokens/short-lived.ts';
 import type { Caller } from './identity/verify.ts';
 
@@ -71,11 +71,10 @@ export class UseCases {
     });
   }
 
-  fetch(caller: Caller, call: FetchCall, { face, signal, progress }: CallOptions): Promise<FetchResult> {
+  async fetch(caller: Caller, call: FetchCall, { face, signal, progress }: CallOptions): Promise<FetchResult> {
     const { resource: ref, resolver, context, ...input } = call;
     const { service, upstream, fetchTimeoutMs: timeoutMs } = this.#parts;
-    // Before anything is decided there is one reading of the request, and the policies see that one.
-    const request = readFetch(input);
+    const request = this.#read(input, { caller, tool: 'fetch', ref }, face);
     const { method, target, reading } = request;
     const facts = { method, host: target.host, path: reading, isAmbiguous: reading === '' };
     return service.with(caller, { tool: 'fetch', face, ref, resolver, context, request: facts }, async (grant) => {
@@ -86,6 +85,16 @@ export class UseCases {
       grant.note({ status: result.status });
       return result;
     });
+  }
+
+  /** Before anything is decided there is one reading of the request, and the policies see that one. */
+  #read(input: FetchInput, about: RefusedCall, face: Face): FetchRequest {
+    try {
+      return readFetch(input);
+    } catch (error) {
+      if (error instanceof ServerFailure) this.#parts.service.refused(face, error, about);
+      throw error;
+    }
   }
 
   /** The value itself is not asked for: nobody gets it here. */

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Decision } from '../../src/audit/decision.ts';
 import { compileBundle } from '../../src/server/compile.ts';
 import { httpUseCases, mcpUseCases } from '../../src/server/faces.ts';
 import { Limits } from '../../src/server/limits.ts';
@@ -24,15 +25,16 @@ afterEach(async () => {
 const never = new AbortController().signal;
 
 async function faces(proxy?: string) {
+  const lines: Decision[] = [];
   const service = new LiveService(await compileBundle(lab.bundle, lab.options()), {
-    ...{ audit: () => undefined, tell: () => undefined },
+    ...{ audit: (line) => lines.push(line), tell: () => undefined },
     limits: new Limits({ rate: 0, burst: 1, inFlight: 10 }),
   });
   const { upstream } = upstreams;
   const useCases = new UseCases({ service, seal: Seal.random(), shortLived: undefined, upstream, fetchTimeoutMs: 5000 });
   const parts = { service, useCases, proxyUrl: () => proxy };
   const caller = await service.verify(lab.jwt(), 'http', never);
-  return { caller, http: httpUseCases(parts), mcp: mcpUseCases(parts, undefined) };
+  return { caller, lines, http: httpUseCases(parts), mcp: mcpUseCases(parts, undefined) };
 }
 
 describe('HTTP', () => {
@@ -86,4 +88,31 @@ it('both send the same request, and give back the answer without the value', asy
   expect(answers.map(({ status }) => status)).toEqual([200, 200]);
   expect(upstreams.received.map(({ headers }) => headers.authorization)).toEqual([`Bearer ${lab.value}`, `Bearer ${lab.value}`]);
   expect(JSON.stringify(answers)).not.toContain(lab.value);
+});
+
+it.each([
+  ['file:///etc/passwd', {}, 'url-forbidden'],
+  ['https://me:CANARY@api.example.com/', {}, 'url-forbidden'],
+  ['https://api.example.com/', { host: 'other.example' }, 'header-forbidden'],
+  ['https://api.example.com/', { 'x-a': 'b\r\nc: d' }, 'header-forbidden'],
+])('both write down who tries %s with headers %j, which no policy is asked about', async (url, headers, code) => {
+  const { caller, lines, http, mcp } = await faces();
+  const asked = { url, method: 'GET', headers, bodyEncoding: 'utf8' } as const;
+  await expect(http.fetch(caller, { resource: 'a/masked', ...asked }, never)).rejects.toMatchObject({ code });
+  await expect(mcp.fetch(caller, { ref: 'a/masked', ...asked }, () => undefined, never)).rejects.toMatchObject({ code });
+  const line = {
+    tool: 'fetch',
+    issuer: caller.issuer,
+    sub: caller.sub,
+    ref: 'a/masked',
+    outcome: 'denied',
+    code,
+    policy: null,
+    host: null,
+  };
+  expect(lines).toMatchObject([
+    { face: 'http', ...line },
+    { face: 'mcp', ...line },
+  ]);
+  expect(JSON.stringify(lines)).not.toContain('CANARY');
 });

@@ -94,3 +94,33 @@ describe('how many requests may be in flight', () => {
     expect(() => limits.enter()).toThrow();
   });
 });
+
+describe('who may be in flight', () => {
+  it('of those that nobody knows, is a number of its own within all', () => {
+    const limits = new Limits({ rate: 0, burst: 1, inFlight: 3, strangers: 1 });
+    const leave = limits.enterAsStranger();
+    expect(refusal(() => limits.enterAsStranger())).toMatchObject({ code: 'overloaded', retryAfterMs: 1000 });
+    expect(limits.inFlight).toBe(1);
+    leave();
+    leave();
+    expect(limits.inFlight).toBe(0);
+    const known = [limits.enter(), limits.enter(), limits.enter()];
+    expect(refusal(() => limits.enterAsStranger()).code).toBe('overloaded');
+    for (const each of known) each();
+    limits.enterAsStranger()();
+    expect(limits.inFlight).toBe(0);
+  });
+
+  it('of one caller, is half of all, unless nothing is limited', () => {
+    const { limits } = limited(1, 1);
+    const leave = [limits.enterAs(A), limits.enterAs(A)];
+    expect(refusal(() => limits.enterAs(A))).toMatchObject({ code: 'rate-limited', status: 429, retryAfterMs: 1000 });
+    limits.enterAs({ ...A, sub: 'other' });
+    leave[0]?.();
+    leave[0]?.();
+    limits.enterAs(A);
+    expect(refusal(() => limits.enterAs(A)).code).toBe('rate-limited');
+    const free = limited(0, 1).limits;
+    for (let count = 0; count < 5; count++) free.enterAs(A);
+  });
+});

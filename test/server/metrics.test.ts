@@ -47,6 +47,17 @@ describe('metrics', () => {
     });
   });
 
+  it('begin at nothing where alerts look for an increase', () => {
+    const lines = metrics().text().split('\n');
+    const codes = ['jwt-missing', 'jwt-invalid', 'jwt-expired', 'issuer-unknown', 'keys-unavailable'];
+    expect(lines).toEqual(
+      expect.arrayContaining([
+        ...codes.map((code) => `kz_jwt_failures_total{code="${code}"} 0`),
+        ...['failed', 'ok'].map((result) => `kz_bundle_reloads_total{result="${result}"} 0`),
+      ]),
+    );
+  });
+
   it('count', () => {
     const all = metrics();
     all.decision({ face: 'http', tool: 'resolve', outcome: 'allowed', policy: 'ci' });

@@ -81,6 +81,21 @@ it.each([
   await expect.poll(names, { timeout: 3000 }).toContain('reads');
 });
 
+it('tries one again that was refused, and says no more of it until it is served', async () => {
+  const { pem } = lab.key;
+  lab.writeBundle([`pem: ${JSON.stringify(pem)}`, 'pem_file: ./key.pem']);
+  const bundle = await reloader({ retryMs: 20 });
+  bundle.now();
+  await expect.poll(() => refused.length).toBe(1);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect([names(), refused.length]).toEqual([[], 1]);
+  // Nothing of the bundle itself changes.
+  writeFileSync(lab.path('key.pem'), pem);
+  await expect.poll(names).toEqual(['reads']);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect([names().length, refused.length]).toEqual([1, 1]);
+});
+
 it('adopts nothing once it is over', async () => {
   const bundle = await reloader();
   bundle.now();

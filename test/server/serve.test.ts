@@ -1,7 +1,5 @@
-import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import net, { type AddressInfo } from 'node:net';
-import tls from 'node:tls';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startServer } from '../../src/server/serve.ts';
 import { McpPipes, post, ServeLab, urlOf } from './serve-lab.ts';
@@ -134,60 +132,7 @@ describe('a reload', () => {
     await expect.poll(() => lab.texts()).toContain('notice: serving');
     expect(await running).toEqual({ status: 200, json: allowed('CANARY-slow') });
   });
-
-  it('of TLS files that do not belong together goes on with the old ones', async () => {
-    const [one, two] = [pem(), pem()];
-    const files = { certFile: lab.path('cert.pem'), keyFile: lab.path('key.pem') };
-    writeFileSync(files.certFile, one.cert);
-    writeFileSync(files.keyFile, one.key);
-    const server = await lab.start({ tls: files });
-    const before = await certificateAt(urlOf(server));
-    writeFileSync(files.keyFile, two.key);
-    server.reload();
-    await expect.poll(() => lab.texts()).toContain('warning: cannot use the TLS certificate and key; the old certificate goes on');
-    expect(await certificateAt(urlOf(server))).toBe(before);
-    writeFileSync(files.certFile, two.cert);
-    server.reload();
-    await expect.poll(() => certificateAt(urlOf(server))).not.toBe(before);
-  });
 });
-
-/** Any pair of a certificate and its key. */
-function pem(): { cert: string; key: string } {
-  const text = execFileSync(
-    'openssl',
-    [
-      'req',
-      '-x509',
-      '-newkey',
-      'ec',
-      '-pkeyopt',
-      'ec_paramgen_curve:P-256',
-      '-nodes',
-      '-keyout',
-      '-',
-      '-days',
-      '2',
-      '-subj',
-      '/CN=localhost',
-    ],
-    { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] },
-  );
-  const [key = ''] = /-----BEGIN PRIVATE KEY-----[^]+?-----END PRIVATE KEY-----\n/.exec(text) ?? [];
-  const [cert = ''] = /-----BEGIN CERTIFICATE-----[^]+?-----END CERTIFICATE-----\n/.exec(text) ?? [];
-  return { cert, key };
-}
-
-function certificateAt(url: string): Promise<string> {
-  const { hostname, port } = new URL(url);
-  return new Promise((resolve, reject) => {
-    const socket = tls.connect({ host: hostname, port: Number(port), rejectUnauthorized: false }, () => {
-      resolve(socket.getPeerCertificate().fingerprint256);
-      socket.destroy();
-    });
-    socket.once('error', reject);
-  });
-}
 
 describe('an MCP client', () => {
   it('is told at the start, through whoever starts the server, that calls without a token will fail', async () => {
@@ -206,7 +151,7 @@ describe('an MCP client', () => {
     await lab.start({ listen: undefined, mcp, jwt: { file: lab.path('none.jwt'), audience: undefined } });
     await expect.poll(() => lab.texts()).toContain('none.jwt');
     const { result } = await mcp.call('list_resources');
-    expect(result?.content?.[0]?.text).toBe('jwt-missing: the token that this server was started with cannot be read');
+    expect(result?.content?.[0]?.text).toMatch(/^jwt-missing: the token that this server was started with /);
     await expect.poll(() => lab.decisions).toMatchObject([{ face: 'mcp', outcome: 'denied', code: 'jwt-missing' }]);
     writeFileSync(lab.path('none.jwt'), `${lab.jwt()}\n`);
     expect((await mcp.call('list_resources')).result?.isError).not.toBe(true);

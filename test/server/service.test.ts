@@ -82,6 +82,16 @@ describe('verify', () => {
     service.refused('mcp', new ServerFailure('cancelled', 'x'));
     expect(lines.at(-1)).toMatchObject({ outcome: 'failed', code: 'cancelled' });
   });
+
+  it('that is not asked for leaves a line, too, with what is known', async () => {
+    const service = await open();
+    service.refused('http', new ServerFailure('jwt-missing', 'there is no token'));
+    service.refused('http', new ServerFailure('request-invalid', 'no JSON'), { caller: await caller(service), tool: 'fetch' });
+    expect(lines).toMatchObject([
+      { face: 'http', tool: null, issuer: null, iss: null, sub: null, jti: null, outcome: 'denied', code: 'jwt-missing', policy: null },
+      { face: 'http', tool: 'fetch', issuer: 'lab', sub: 'me', jti: 'one', ref: null, outcome: 'denied', code: 'request-invalid' },
+    ]);
+  });
 });
 
 describe('with', () => {

@@ -79,7 +79,7 @@ describe('a bundle that is wrong', () => {
       [
         /^4:5: issuer_url "http:\/\/issuer\.example" is not https$/,
         /^7:\d+: .*none/,
-        /^9:27: policy "a": unexpected character: =$/,
+        /^9:27: policy "a": "=" does not belong here$/,
         /^10:7: name "a" is here twice \(first in line 9\)$/,
         /^10:29: unknown effect "maybe"$/,
         /^14: policy "several": the regular expression is not one of RE2/,
@@ -271,7 +271,7 @@ describe('--live', () => {
     expect(stdout).toMatch(/^issuer lab +ok$/m);
     expect(stdout).toMatch(/^issuer down +cannot reach http:\S+ \(ECONNREFUSED\)$/m);
     expect(stdout).toMatch(/^issuer sick +.*500/m);
-    expect(stdout).toMatch(/^backend vault +.*nothing listens there \(ECONNREFUSED\)$/m);
+    expect(stdout).toMatch(/^backend vault +.*nothing listens there \(ECONNREFUSED\); is it running\? check `address` in backend "vault"/m);
   });
 
   it('waits no longer than --timeout, and ends by a signal', async () => {

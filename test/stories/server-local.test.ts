@@ -87,7 +87,7 @@ describe('kz server token', () => {
     [['--claim', 'sub=root'], '--claim cannot set sub'],
     [['--claim', 'x'], '--claim needs a name and a value'],
     [['--ttl', '1ms'], 'a token lives for a second at least'],
-    [['--key', 'nowhere.pem'], 'there is no key'],
+    [['--key', 'nowhere.pem'], 'there is no key nowhere.pem, which --key names'],
   ])('refuses %j', async (args, words) => {
     const { code, stdout, stderr } = await story.kz(['server', 'token', ...args]);
     expect({ failed: code !== 0, stdout }).toEqual({ failed: true, stdout: '' });

@@ -170,7 +170,9 @@ describe('ends', () => {
     await waitFor('the request', () => held !== undefined);
     const ended = served.stop();
     // It is on its way out when it says so.
-    await until(async () => (await served.ask('/healthz')).status === 503);
+    await until(async () => (await served.ask('/readyz')).status === 503);
+    expect((await served.ask('/healthz')).status).toBe(200);
+    expect((await served.resolve('github/pat')).status).toBe(503);
     held?.();
     expect(await answer).toMatchObject({ status: 200, json: { status: 200, body: 'late' } });
     expect(await ended).toMatchObject({ code: 0, signal: null });

@@ -2,15 +2,24 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { ServerFailure } from '../failure.ts';
 import { failureAnswer, HttpRefusal, json, refusalAnswer, type Answer, type Exchange } from './http-answer.ts';
-import { parseFetch, parseResolve, type FetchAsk, type FetchResult, type ResolveAsk, type ResolveResult } from './http-ask.ts';
+import {
+  parseFetch,
+  parseResolve,
+  type FetchAsk,
+  type FetchResult,
+  type ResolveAsk,
+  type ResolveAsks,
+  type ResolveResult,
+} from './http-ask.ts';
 import { checkJsonHead, readJson } from './http-body.ts';
 import { bearerOf, guard, type GuardOptions } from './http-guard.ts';
 import type { Limits } from '../limits.ts';
 import { METRICS_TYPE, type Metrics } from '../metrics.ts';
-import type { Service } from '../service.ts';
+import type { RefusedCall, Service } from '../service.ts';
 import type { Caller } from '../identity/verify.ts';
 
 export interface Readiness {
+  /** There are callers that it can verify. */
   readonly ok: boolean;
   /** For whoever asks, without a token: no secrets. */
   readonly problems: readonly string[];
@@ -18,11 +27,12 @@ export interface Readiness {
 
 export interface RouteOptions {
   readonly guard: GuardOptions;
-  readonly service: Pick<Service, 'bundleVersion' | 'verify'>;
+  readonly service: Pick<Service, 'bundleVersion' | 'verify' | 'refused'>;
+  /** Whose token this is; undefined: nobody's who is known. Counts and writes down nothing. */
+  readonly whose: (jwt: string, signal: AbortSignal) => Promise<Caller | undefined>;
   /** `service.verify` has counted the first question of a call. */
-  readonly limits: Pick<Limits, 'enter' | 'take'>;
-  /** Decisions, and tokens that it refused, the service counts itself. */
-  readonly metrics: Pick<Metrics, 'request' | 'jwtFailure' | 'text'>;
+  readonly limits: Pick<Limits, 'enter' | 'enterAs' | 'enterAsStranger' | 'take'>;
+  readonly metrics: Pick<Metrics, 'request' | 'text'>;
   readonly resolve: (caller: Caller, ask: ResolveAsk, signal: AbortSignal) => Promise<ResolveResult>;
   readonly fetch: (caller: Caller, ask: FetchAsk, signal: AbortSignal) => Promise<FetchResult>;
   readonly ready: () => Promise<Readiness>;
@@ -58,9 +68,15 @@ type Path = keyof typeof METHODS;
 export class Routes {
   readonly #options: RouteOptions;
   #ready: { readonly answer: Promise<Answer>; readonly until: number } | undefined;
+  #isClosing = false;
 
   constructor(options: RouteOptions) {
     this.#options = options;
+  }
+
+  /** From now on the server is alive, and not ready. */
+  close(): void {
+    this.#isClosing = true;
   }
 
   /** What metrics call the path: one of ours or `other`. */
@@ -88,8 +104,11 @@ export class Routes {
     return Object.hasOwn(METHODS, path) ? (path as Path) : undefined;
   }
 
-  #answerAt(path: Path, exchange: Exchange, signal: AbortSignal): Promise<Answer> | Answer | undefined {
+  #answerAt(path: Path, exchange: Exchange, signal: AbortSignal): Promise<Answer | undefined> | Answer | undefined {
     const { service, metrics } = this.#options;
+    if (this.#isClosing && path !== '/healthz' && path !== '/metrics') {
+      throw new HttpRefusal(503, 'overloaded', 'this server is shutting down', { 'retry-after': '1' });
+    }
     switch (path) {
       case '/healthz':
         return json(200, { status: 'ok', bundle_loaded: true, bundle_version: service.bundleVersion });
@@ -98,27 +117,25 @@ export class Routes {
       case '/metrics':
         return { status: 200, type: METRICS_TYPE, body: metrics.text() };
       case '/v1/resolve':
-        return this.#asCaller({ exchange, most: LARGEST_RESOLVE, use: (caller, body) => this.#resolve(caller, body, signal) }, signal);
+        return this.#resolve(exchange, signal);
       case '/v1/fetch':
-        return this.#asCaller({ exchange, most: LARGEST_FETCH, use: (caller, body) => this.#fetch(caller, body, signal) }, signal);
+        return this.#fetch(exchange, signal);
       case '/mcp':
-        this.#handOver(exchange);
-        return undefined;
+        return this.#handOver(exchange, signal);
     }
   }
 
-  async #asCaller({ exchange, most, use }: AuthorizedCall, signal: AbortSignal): Promise<Answer> {
+  async #asCaller<Ask>(call: AuthorizedCall<Ask>, signal: AbortSignal): Promise<Answer> {
     const { service, limits } = this.#options;
-    const { request } = exchange;
+    const { request } = call.exchange;
     // A token in an address would be in the logs of everything on the way (RFC 6750, section 5.3).
     if (request.url?.includes('?') === true) throw new HttpRefusal(400, 'request-invalid', 'this path takes no query');
     const jwt = this.#bearerOf(request);
-    checkJsonHead(request, most);
+    checkJsonHead(request, call.most);
     const leave = limits.enter();
     try {
       // Before the body: a stranger's is not read.
-      const caller = await service.verify(jwt, 'http', signal);
-      return await use(caller, await readJson(exchange, most));
+      return await this.#useAs(await service.verify(jwt, 'http', signal), call);
     } finally {
       leave();
     }
@@ -128,14 +145,46 @@ export class Routes {
     try {
       return bearerOf(request);
     } catch (error) {
-      if (error instanceof ServerFailure) this.#options.metrics.jwtFailure(error.code);
+      if (error instanceof ServerFailure) this.#options.service.refused('http', error);
       throw error;
     }
   }
 
-  async #resolve(caller: Caller, body: unknown, signal: AbortSignal): Promise<Answer> {
-    const { refs, ...how } = parseResolve(body);
-    if (refs.length > 1) this.#options.limits.take(caller, refs.length - 1);
+  async #useAs<Ask>(caller: Caller, { exchange, tool, most, read, use }: AuthorizedCall<Ask>): Promise<Answer> {
+    let leave = (): void => undefined;
+    try {
+      const ask = await this.#audited({ caller, tool }, async () => {
+        leave = this.#options.limits.enterAs(caller);
+        return read(await readJson(exchange, most), caller);
+      });
+      return await use(caller, ask);
+    } finally {
+      leave();
+    }
+  }
+
+  /** What is wrong before the service is asked has its line from here. */
+  async #audited<T>(about: RefusedCall, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      const failure = this.#asFailure(error);
+      this.#options.service.refused('http', failure, about);
+      throw failure;
+    }
+  }
+
+  #resolve(exchange: Exchange, signal: AbortSignal): Promise<Answer> {
+    const read = (body: unknown, caller: Caller): ResolveAsks => {
+      const asks = parseResolve(body);
+      if (asks.refs.length > 1) this.#options.limits.take(caller, asks.refs.length - 1);
+      return asks;
+    };
+    const use = (caller: Caller, asks: ResolveAsks): Promise<Answer> => this.#resolveAll(caller, asks, signal);
+    return this.#asCaller({ exchange, tool: 'resolve', most: LARGEST_RESOLVE, read, use }, signal);
+  }
+
+  async #resolveAll(caller: Caller, { refs, ...how }: ResolveAsks, signal: AbortSignal): Promise<Answer> {
     const found = await inParallel(refs, MOST_AT_ONCE, async (ref) => {
       try {
         return { ref, result: await this.#options.resolve(caller, { ref, ...how }, signal) };
@@ -150,10 +199,12 @@ export class Routes {
     return only === undefined ? json(200, { results }) : failureAnswer(only, { results });
   }
 
-  async #fetch(caller: Caller, body: unknown, signal: AbortSignal): Promise<Answer> {
-    const fetched = await this.#options.fetch(caller, parseFetch(body), signal);
-    const { status, headers, body: text, bodyEncoding, truncated } = fetched;
-    return json(200, { status, headers, body: text, body_encoding: bodyEncoding, truncated });
+  #fetch(exchange: Exchange, signal: AbortSignal): Promise<Answer> {
+    const use = async (caller: Caller, ask: FetchAsk): Promise<Answer> => {
+      const { status, headers, body, bodyEncoding, truncated } = await this.#options.fetch(caller, ask, signal);
+      return json(200, { status, headers, body, body_encoding: bodyEncoding, truncated });
+    };
+    return this.#asCaller({ exchange, tool: 'fetch', most: LARGEST_FETCH, read: parseFetch, use }, signal);
   }
 
   #readiness(): Promise<Answer> {
@@ -171,14 +222,45 @@ export class Routes {
 
   async #askReadiness(): Promise<Answer> {
     const { ok, problems } = await this.#options.ready();
-    return json(ok ? 200 : 503, { status: ok ? 'ok' : 'unready', problems });
+    if (!ok) return json(503, { status: 'unready', problems });
+    return json(200, { status: problems.length === 0 ? 'ok' : 'degraded', problems });
   }
 
-  #handOver({ request, response, awaitsContinue }: Exchange): void {
-    const leave = this.#options.limits.enter();
+  /** The tools ask who it is when they are called. Here it matters for the place alone, which is taken while the body still comes. */
+  async #handOver({ request, response, awaitsContinue }: Exchange, signal: AbortSignal): Promise<undefined> {
+    const caller = await this.#whoMaySend(request, signal);
+    const leave = this.#placeFor(caller);
+    if (response.destroyed) {
+      leave();
+      return;
+    }
     response.once('close', leave);
     if (awaitsContinue) response.writeContinue();
     this.#options.mcp?.(request, response);
+  }
+
+  async #whoMaySend(request: IncomingMessage, signal: AbortSignal): Promise<Caller | undefined> {
+    try {
+      return await this.#options.whose(bearerOf(request), signal);
+    } catch {
+      return undefined;
+    }
+  }
+
+  #placeFor(caller: Caller | undefined): () => void {
+    const { limits } = this.#options;
+    if (caller === undefined) return limits.enterAsStranger();
+    const leaveOwn = limits.enterAs(caller);
+    try {
+      const leave = limits.enter();
+      return () => {
+        leave();
+        leaveOwn();
+      };
+    } catch (error) {
+      leaveOwn();
+      throw error;
+    }
   }
 
   #asFailure(error: unknown): ServerFailure {
@@ -189,11 +271,14 @@ export class Routes {
   }
 }
 
-interface AuthorizedCall {
+interface AuthorizedCall<Ask> {
   readonly exchange: Exchange;
+  readonly tool: 'resolve' | 'fetch';
   /** Bytes of the body. */
   readonly most: number;
-  readonly use: (caller: Caller, body: unknown) => Promise<Answer>;
+  /** Throws what is wrong with the body. */
+  readonly read: (body: unknown, caller: Caller) => Ask;
+  readonly use: (caller: Caller, ask: Ask) => Promise<Answer>;
 }
 
 function checkMethod({ method = '' }: IncomingMessage, allowed: readonly string[]): void {

@@ -11,7 +11,7 @@ import {
 import { createServer as createHttps, Server as HttpsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import { KzError } from '../../core/errors.ts';
-import { HttpRefusal, refusalAnswer, send, setCommonHeaders, type Answer, type Exchange } from './http-answer.ts';
+import { send, setCommonHeaders, type Exchange } from './http-answer.ts';
 import type { GuardOptions } from './http-guard.ts';
 import { Routes, type RouteOptions } from './http-routes.ts';
 import { cannotListen, formatListen, type ListenAddress } from './listen.ts';
@@ -62,6 +62,7 @@ export class HttpServer {
   /** Also those that have not got through their TLS handshake, of which Node's HTTP server does not know. */
   readonly #sockets = new Set<Socket>();
   #onIdle: (() => void) | undefined;
+  #draining: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
 
   /** Throws `config-invalid` for a certificate or key that cannot be used, `start-failed` when it cannot listen. */
@@ -115,14 +116,21 @@ export class HttpServer {
     }
   }
 
-  /** Lets running requests finish for a while, and answers 503 to new ones meanwhile. Then aborts what is left. */
+  /** Lets running requests finish for a while, and answers 503 to new ones meanwhile. Whether it lives can be asked until `close`. */
+  drain(): Promise<void> {
+    this.#routes.close();
+    this.#draining ??= this.#running.size > 0 ? this.#drained() : Promise.resolve();
+    return this.#draining;
+  }
+
+  /** `drain`, and then aborts what is left. */
   close(): Promise<void> {
     this.#closing ??= this.#end();
     return this.#closing;
   }
 
   async #end(): Promise<void> {
-    if (this.#running.size > 0) await this.#drained();
+    await this.drain();
     for (const controller of this.#running) controller.abort();
     await new Promise<void>((resolve) => {
       this.#server.close(() => {
@@ -156,20 +164,16 @@ export class HttpServer {
       count(signal.aborted ? CLIENT_GONE : response.statusCode);
     });
     setCommonHeaders(response);
-    this.#answer(exchange, signal)
+    this.#routes
+      .answer(exchange, signal)
       .then((answer) => {
         if (answer === undefined) return;
         count(answer.status);
-        if (this.#closing !== undefined && !response.headersSent) response.setHeader('connection', 'close');
+        if (this.#draining !== undefined && !response.headersSent) response.setHeader('connection', 'close');
         send(exchange, answer);
       })
       // What is left is that an answer could not be written.
       .catch(() => response.destroy());
-  }
-
-  async #answer(exchange: Exchange, signal: AbortSignal): Promise<Answer | undefined> {
-    if (this.#closing === undefined) return this.#routes.answer(exchange, signal);
-    return refusalAnswer(new HttpRefusal(503, 'overloaded', 'this server is shutting down', { 'retry-after': '1' }));
   }
 
   /** The signal says that nobody waits for the answer any more. */

@@ -3,6 +3,7 @@ import http from 'node:http';
 import net from 'node:net';
 import { ServerFailure } from '../../../src/server/failure.ts';
 import { HttpServer, type HttpOptions, type ResolveResult } from '../../../src/server/http/http.ts';
+import type { RefusedCall } from '../../../src/server/service.ts';
 import { Limits, type LimitOptions } from '../../../src/server/limits.ts';
 import { parseListen } from '../../../src/server/http/listen.ts';
 import { Metrics } from '../../../src/server/metrics.ts';
@@ -50,6 +51,8 @@ export interface HttpLab {
   readonly metrics: Metrics;
   /** Refs, in the order in which they were asked for. */
   readonly asked: string[];
+  /** What has its audit line from the face itself. */
+  readonly refused: (Partial<RefusedCall> & { readonly code: string })[];
 }
 
 /** `good` is a token; refs below `denied/` and `broken/` fail. */
@@ -57,12 +60,15 @@ export async function openLab({ limits: limited, address = '127.0.0.1:0', ...opt
   const limits = new Limits({ rate: 0, burst: 1, inFlight: 1024, ...limited });
   const metrics = new Metrics({ version: '1.2.3', inFlight: () => limits.inFlight, auditLost: () => 0 });
   const asked: string[] = [];
+  const refused: HttpLab['refused'] = [];
   const server = await HttpServer.listen({
     service: {
       bundleVersion: '7',
       verify: (jwt) =>
         jwt === 'good' ? Promise.resolve(CALLER) : Promise.reject(new ServerFailure('jwt-invalid', 'the token is not good')),
+      refused: (_face, { code }, about) => refused.push({ code, ...about }),
     },
+    whose: (jwt) => Promise.resolve(jwt === 'good' ? CALLER : undefined),
     resolve: (_caller, { ref }) => {
       asked.push(ref);
       return Promise.resolve().then(() => resolved(ref));
@@ -74,7 +80,7 @@ export async function openLab({ limits: limited, address = '127.0.0.1:0', ...opt
     ...{ allowedHosts: [], allowedOrigins: [], limits, metrics },
     ...options,
   });
-  return { server, limits, metrics, asked };
+  return { server, limits, metrics, asked, refused };
 }
 
 function resolved(ref: string): ResolveResult {

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { KzError } from '../../../src/core/errors.ts';
 import { ServerFailure } from '../../../src/server/failure.ts';
-import { call, closeLabs, deferred, lab, openLab, raw } from './http-lab.ts';
+import { call, CALLER, closeLabs, deferred, lab, openLab, raw } from './http-lab.ts';
 
 afterEach(closeLabs);
 
@@ -45,6 +45,52 @@ describe('limits', () => {
     resolve();
     expect((await Promise.all(running)).map(({ status }) => status)).toEqual([200, 200]);
     expect(at.limits.inFlight).toBe(0);
+  });
+
+  it('of those that nobody knows: they leave room for callers, however slowly they send to /mcp', async () => {
+    const at = await lab({
+      limits: { inFlight: 4, strangers: 2 },
+      mcp: (request, response) => request.resume().once('end', () => response.end('done')),
+    });
+    const { port, hostname } = new URL(at.server.url);
+    const slow = Array.from({ length: 3 }, (_, index) => {
+      const socket = net.connect(Number(port), hostname);
+      const token = index === 0 ? 'Authorization: Bearer bad\r\n' : '';
+      socket.on('error', () => undefined).write(`POST /mcp HTTP/1.1\r\nHost: localhost\r\n${token}Content-Length: 9\r\n\r\n{`);
+      return socket;
+    });
+    const [refused] = (await Promise.race(slow.map((socket) => once(socket, 'data')))) as [Buffer];
+    expect(refused.toString()).toMatch(/^HTTP\/1\.1 503 .*"code":"overloaded"/s);
+    expect(at.limits.inFlight).toBe(2);
+    expect((await call(at, '/mcp', { body: 'anything' })).text).toBe('done');
+    expect((await call(at, '/v1/resolve', { body: { ref: 'a' } })).status).toBe(200);
+    for (const socket of slow) socket.destroy();
+    await expect.poll(() => at.limits.inFlight).toBe(0);
+    expect((await call(at, '/mcp', { method: 'DELETE' })).text).toBe('done');
+  });
+
+  it('of one caller: half of all places', async () => {
+    const { promise, resolve } = deferred();
+    const at = await lab({
+      limits: { inFlight: 4, rate: 100, burst: 100 },
+      mcp: (_request, response) => response.end('done'),
+      resolve: async () => {
+        await promise;
+        return { allowed: true, policy: 'p', mode: 'masked' };
+      },
+    });
+    const running = ['a', 'b'].map((ref) => call(at, '/v1/resolve', { body: { ref } }));
+    await expect.poll(() => at.limits.inFlight).toBe(2);
+    const reply = await call(at, '/v1/resolve', { body: { ref: 'c' } });
+    expect([reply.status, reply.headers['retry-after'], reply.json]).toEqual([
+      ...[429, '1', { error: 'this caller has too many requests in flight', code: 'rate-limited' }],
+    ]);
+    expect(at.refused).toEqual([{ code: 'rate-limited', caller: CALLER, tool: 'resolve' }]);
+    expect((await call(at, '/mcp', { body: {} })).status).toBe(429);
+    resolve();
+    expect((await Promise.all(running)).map(({ status }) => status)).toEqual([200, 200]);
+    expect((await call(at, '/mcp', { body: {} })).text).toBe('done');
+    expect((await call(at, '/v1/resolve', { body: { ref: 'd' } })).status).toBe(200);
   });
 
   it('leave room for 1,000 calls at once', async () => {
@@ -165,6 +211,11 @@ describe('the end', () => {
     const late = await call(at, '/v1/resolve', { body: { ref: 'b' } });
     expect([late.status, late.json, late.headers['retry-after'], late.headers.connection]).toEqual([
       ...[503, { error: 'this server is shutting down', code: 'overloaded' }, '1', 'close'],
+    ]);
+    // It lives, and can be looked at, but gets nothing new.
+    const probes = await Promise.all(['/healthz', '/metrics', '/readyz'].map((path) => call(at, path)));
+    expect(probes.map(({ status, headers }) => [status, headers.connection])).toEqual([
+      ...[200, 200, 503].map((status) => [status, 'close']),
     ]);
     resolve();
     const reply = await running;

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { ServerFailure } from '../../../src/server/failure.ts';
-import { call, closeLabs, lab, raw } from './http-lab.ts';
+import { call, CALLER, closeLabs, lab, raw } from './http-lab.ts';
 
 afterEach(closeLabs);
 
@@ -29,6 +29,12 @@ describe('probes', () => {
     expect(replies.map(({ status }) => status)).toEqual(Array<number>(20).fill(503));
     expect(replies[0]?.json).toEqual({ status: 'unready', problems });
     expect(asked).toBe(1);
+  });
+
+  it('say so when something is missing, and callers are served all the same', async () => {
+    const at = await lab({ ready: () => Promise.resolve({ ok: true, problems: ['issuer x: its keys cannot be had'] }) });
+    const { status, json } = await call(at, '/readyz');
+    expect([status, json]).toEqual([200, { status: 'degraded', problems: ['issuer x: its keys cannot be had'] }]);
   });
 
   it('answer HEAD', async () => {
@@ -192,6 +198,25 @@ describe('who asks', () => {
     expect(reply.json).toMatchObject({ code });
     expect(reply.text).not.toContain('CANARY');
     expect(at.asked).toEqual([]);
+    // Of what the service is asked about, it writes the line itself.
+    expect(at.refused).toEqual(authorization === 'Bearer CANARY-jwt' ? [] : [{ code }]);
+  });
+
+  it.each<[string, Parameters<typeof call>[2], number, object[]]>([
+    ['a body that is none', { body: 'CANARY' }, 400, [{ code: 'request-invalid', caller: CALLER, tool: 'resolve' }]],
+    ['a body without a ref', { body: {} }, 400, [{ code: 'request-invalid', caller: CALLER, tool: 'resolve' }]],
+    ['a body that is too large', { body: `"${'x'.repeat(70_000)}"` }, 413, []],
+    [
+      'one that is not announced',
+      { body: 'x'.repeat(70_000), headers: { 'transfer-encoding': 'chunked' } },
+      413,
+      [{ code: 'too-large', caller: CALLER, tool: 'resolve' }],
+    ],
+    ['what the service is asked about', { body: { ref: 'denied/a' } }, 403, []],
+  ])('has a line of its own for %s', async (_, what, status, refused) => {
+    const at = await lab();
+    expect((await call(at, '/v1/resolve', what)).status).toBe(status);
+    expect(at.refused).toEqual(refused);
   });
 
   it('may write the scheme as it likes', async () => {
@@ -227,9 +252,8 @@ describe('who asks', () => {
   });
 
   it('is told when the keys of its issuer cannot be had', async () => {
-    const at = await lab({
-      service: { bundleVersion: '1', verify: () => Promise.reject(new ServerFailure('keys-unavailable', 'the keys cannot be had')) },
-    });
+    const verify = (): Promise<never> => Promise.reject(new ServerFailure('keys-unavailable', 'the keys cannot be had'));
+    const at = await lab({ service: { bundleVersion: '1', verify, refused: () => undefined } });
     const reply = await call(at, '/v1/resolve', { body: { ref: 'a' } });
     expect([reply.status, reply.headers['www-authenticate']]).toEqual([503, undefined]);
   });
