@@ -56,7 +56,7 @@ export function withSubcommands(command: Command, names: readonly string[]): voi
 /** Milliseconds. Throws a usage error for anything that is not a duration. */
 export function durationArgument(text: string): number {
   const ms = parseDuration(text);
-  if (ms === undefined) throw new KzError('usage', `${JSON.stringify(text)} is not a duration such as 500ms, 20s or 2m`);
+  if (ms === undefined) throw new KzError('usage', `${JSON.stringify(text)} is not a duration such as 500ms, 20s or 12h`);
   return ms;
 }
 

@@ -136,6 +136,11 @@ async function token(flags: TokenFlags): Promise<void> {
   const { LOCAL_ISSUER_URL, localKeyPath, readLocalKey, signToken } = await import('../server/identity/local-issuer.ts');
   const { key, issuer = LOCAL_ISSUER_URL, audience, subject, claim: claims = {}, ttl: ttlMs, kid } = flags;
   const path = key === undefined ? localKeyPath(userDirectory(process.env)) : absolutePath(key, workingFolder(), process.env);
+  if (key !== undefined && !existsSync(path)) {
+    throw new KzError('usage', `there is no key ${key}, which --key names`, {
+      hint: 'make one with `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`, or leave --key out',
+    });
+  }
   const jwt = await signToken(readLocalKey(path), { issuer, audience, subject, claims, ttlMs, kid });
   if (flags.out === undefined) {
     print(`${jwt}\n`);

@@ -126,7 +126,8 @@ export class KeyzeroServer {
 
   #withoutJwt(who: string): KzError {
     const hint = missingJwtHint(this.#env, '`jwt_file` or `jwt_env` in [providers.keyzero], or KEYZERO_JWT');
-    return locked(`kz has no JWT for ${who}: ${USUAL_VARIABLE} is not set, and nothing else is named`, hint);
+    const otherwise = this.#options.audience === undefined ? 'nothing else is named' : '`audience` is for jobs of GitHub Actions';
+    return locked(`kz has no JWT for ${who}: ${USUAL_VARIABLE} is not set, and ${otherwise}`, hint);
   }
 }
 
@@ -161,8 +162,9 @@ function isBusy({ status, body }: JsonAnswer): boolean {
 /** When one ref is asked for and denied, that is also the status. */
 function resultsOf(answer: JsonAnswer, who: string): unknown {
   const results = at(answer.body, 'results');
-  if (answer.status === 200 || (answer.status >= 400 && isRecord(results))) return results;
-  throw refusal(answer, who);
+  if ((answer.status === 200 || answer.status >= 400) && isRecord(results)) return results;
+  if (answer.status !== 200) throw refusal(answer, who);
+  throw new KzError('provider-failed', `${who} does not answer as a kz server does`, { hint: `correct ${SETTINGS.addressSetting}` });
 }
 
 function unaccepted({ body }: JsonAnswer, { jwt, from }: FoundJwt, who: string): KzError {

@@ -84,6 +84,18 @@ describe('an answer', () => {
     expect(await failureOf(open())).toMatchObject({ code: 'provider-failed' });
   });
 
+  it.each([{ 'a/b': direct }, { results: [direct] }, { results: null }, 'hello', '', []])(
+    'of another server, %j, says which setting led there',
+    async (body) => {
+      lab.answer = () => ({ body });
+      expect(await failureOf(open())).toMatchObject({
+        code: 'provider-failed',
+        message: `kz server at ${lab.url} does not answer as a kz server does`,
+        hint: 'correct `url` in [providers.keyzero], or KEYZERO_URL',
+      });
+    },
+  );
+
   it('of more than 4 MiB is not read to its end', async () => {
     lab.answer = () => ({ body: { results: { 'a/b': { ...direct, value: CANARY.repeat(300_000) } } } });
     expect(await failureOf(open())).toMatchObject({ code: 'provider-failed', message: expect.stringContaining('4 MiB') as string });

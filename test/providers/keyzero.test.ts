@@ -182,6 +182,9 @@ describe('the JWT', () => {
       message: `kz has no JWT for kz server at ${lab.url}: KEYZERO_JWT is not set, and nothing else is named`,
       hint: 'set `jwt_file` or `jwt_env` in [providers.keyzero], or KEYZERO_JWT',
     });
+    expect(await failureOf(open({ audience: 'kz' }, {}))).toMatchObject({
+      message: `kz has no JWT for kz server at ${lab.url}: KEYZERO_JWT is not set, and \`audience\` is for jobs of GitHub Actions`,
+    });
     expect(await failureOf(open({}, { GITHUB_ACTIONS: 'true' }))).toMatchObject({
       hint: 'give the job `permissions: { id-token: write }`',
     });

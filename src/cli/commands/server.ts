@@ -3,6 +3,7 @@ import { stdin, stdout } from 'node:process';
 import { Option, type Command } from 'commander';
 import { bundleWarnings } from '../../config/bundle.ts';
 import { formatPlace, KzError } from '../../core/errors.ts';
+import { parseAuthority } from '../../core/host-name.ts';
 import { Signals } from '../../run/signals.ts';
 import type { Compiled } from '../../server/compile.ts';
 import { VERSION } from '../built.ts';
@@ -70,8 +71,8 @@ function defineStart(command: Command): void {
     .option('--tls-cert <file>', 'PEM: the certificate to serve with')
     .option('--tls-key <file>', 'PEM: its key')
     .option('--allow-plaintext', 'serve other machines without TLS: something in front of kz has it')
-    .addOption(new Option('--allow-host <names>', 'names that clients may call a server on loopback').argParser(listArgument))
-    .addOption(new Option('--allow-origin <origins>', 'browser origins that may call').argParser(listArgument))
+    .addOption(new Option('--allow-host <names>', 'names that clients may call a server on loopback').argParser(hostsArgument))
+    .addOption(new Option('--allow-origin <origins>', 'browser origins that may call').argParser(originsArgument))
     .option('--jwt-file <file>', 'the token of callers who bring none: read again for each call')
     .option('--jwt-audience <name>', 'get that token from the CI system, for this audience')
     .option('--token-key-file <file>', 'keys that seal masked tokens, shared by replicas (default: $KEYZERO_TOKEN_KEY_PATH)')
@@ -99,6 +100,7 @@ async function start(flags: StartFlags): Promise<void> {
   useVoice(flags);
   const { startServer } = await import('../../server/serve.ts');
   const signals = new Signals();
+  const parent = new Parent();
   try {
     const context = providerContext();
     const server = await startServer({
@@ -123,11 +125,42 @@ async function start(flags: StartFlags): Promise<void> {
       if (signal === 'SIGHUP') server.reload();
       else if (signal !== 'SIGUSR1' && signal !== 'SIGUSR2') server.stop();
     });
+    if (flags.mcp === true) {
+      parent.onceGone(() => {
+        server.stop();
+      });
+    }
     await server.ended;
     // A client that reads nothing leaves answers in the pipe, and Node would wait until they are read.
     endSoon();
   } finally {
+    parent.forget();
     signals.close();
+  }
+}
+
+/** In milliseconds. */
+const LOOK_AT_PARENT = 1000;
+
+/**
+ * Who started us. A client that was killed may leave standard input open in some other process that it had started; then the server would wait for it
+ * for ever. A parent that had ended before we looked was a launcher, and says nothing.
+ */
+class Parent {
+  readonly #pid = process.ppid;
+  #timer: NodeJS.Timeout | undefined;
+
+  onceGone(tell: () => void): void {
+    if (this.#pid === 1) return;
+    this.#timer = setInterval(() => {
+      if (process.ppid === this.#pid) return;
+      this.forget();
+      tell();
+    }, LOOK_AT_PARENT).unref();
+  }
+
+  forget(): void {
+    clearInterval(this.#timer);
   }
 }
 
@@ -144,6 +177,29 @@ function rateArgument(text: string): number {
   if (text === 'off') return 0;
   if (/^[1-9]\d{0,5}$/.test(text)) return Number(text);
   throw new KzError('usage', `--rate cannot be ${JSON.stringify(text)}`, { hint: 'a number from 1, or off' });
+}
+
+/** Names without a port, as the `Host` of a request is compared. */
+function hostsArgument(text: string, previous?: string[]): string[] {
+  const names = listArgument(text, previous);
+  for (const name of names) {
+    if (parseAuthority(name, 80) !== undefined) continue;
+    throw new KzError('usage', `--allow-host cannot be ${JSON.stringify(name)}`, { hint: 'the name alone: kz.example.com' });
+  }
+  return names;
+}
+
+/** As browsers write them. Any other text would never be the one that they send. */
+function originsArgument(text: string, previous?: string[]): string[] {
+  const origins = listArgument(text, previous);
+  for (const origin of origins) {
+    const meant = /^https?:/i.test(origin) && URL.canParse(origin) ? new URL(origin).origin : undefined;
+    // Those of extensions have schemes of their own.
+    if (meant === undefined ? /^(?!https?:)[a-z][a-z+.-]*:\/\/[\w.-]+$/.test(origin) : meant === origin) continue;
+    const hint = meant === undefined ? 'scheme and host: https://app.example.com' : `write ${meant}`;
+    throw new KzError('usage', `--allow-origin cannot be ${JSON.stringify(origin)}`, { hint });
+  }
+  return origins;
 }
 
 async function check(flags: CheckFlags): Promise<void> {
@@ -166,6 +222,8 @@ interface LiveFinding {
   readonly what: string;
   /** Undefined: it works. */
   readonly problem: string | undefined;
+  /** What to do about it. */
+  readonly hint?: string | undefined;
 }
 
 /** Issuers for their keys, backends whether they let kz in. */
@@ -176,13 +234,18 @@ async function askAll({ verifier, backends }: Compiled, timeoutMs: number): Prom
       const [issuers, found] = await Promise.all([verifier.check(signal), backends.check(signal)]);
       return [
         ...[...issuers].map(([name, problem]) => ({ what: `issuer ${name}`, problem })),
-        ...found.map(({ name, error }) => ({ what: `backend ${name}`, problem: error?.message })),
+        ...found.map(({ name, error }) => ({ what: `backend ${name}`, problem: error?.message, hint: inBundle(error?.hint, name) })),
       ];
     });
   } finally {
     signals.close();
     await backends.close(AbortSignal.timeout(GIVE_BACK_MS));
   }
+}
+
+/** Providers name their table of `.keyzero.toml`; here it is the backend that has those options. */
+function inBundle(hint: string | undefined, backend: string): string | undefined {
+  return hint?.replaceAll(/\[providers\.[\w-]+\]/g, () => `backend ${JSON.stringify(backend)}`);
 }
 
 const GIVE_BACK_MS = 1500;
@@ -192,7 +255,7 @@ function report({ bundle, policies }: Compiled, live: readonly LiveFinding[], fl
   const { file, version, issuers, resources, backends } = bundle;
   if (flags.json === true) {
     const counts = { issuers: issuers.length, policies: policies.length, resources: resources.length, backends: backends.size };
-    const findings = live.map(({ what, problem }) => ({ what, problem: problem ?? null }));
+    const findings = live.map(({ what, problem, hint }) => ({ what, problem: problem ?? null, hint: hint ?? null }));
     const texts = warnings.map(({ text, at }) => `${formatPlace(at)}: ${text}`);
     printJson({ schema_version: 1, valid: true, file, version, ...counts, live: findings, problems: [], warnings: texts });
     return;
@@ -205,7 +268,8 @@ function report({ bundle, policies }: Compiled, live: readonly LiveFinding[], fl
     const rows = resources.map(({ ref, mode, resolver, hosts, methods }) => [ref, mode, resolver, hosts.join(', '), methods.join(', ')]);
     print(`\n${table([['RESOURCE', 'MODE', 'BACKEND', 'HOSTS', 'METHODS'], ...rows])}`);
   }
-  if (live.length > 0) print(`\n${table(live.map(({ what, problem }) => [what, problem ?? 'ok']))}`);
+  if (live.length > 0)
+    print(`\n${table(live.map(({ what, problem = 'ok', hint }) => [what, hint === undefined ? problem : `${problem}; ${hint}`]))}`);
 }
 
 function counted(count: number, one: string, many = `${one}s`): string {
