@@ -13,9 +13,9 @@ const METHODS = [
   ...['split', 'join', 'getFullYear', 'getMonth', 'getDate', 'getDayOfMonth', 'getDayOfWeek', 'getDayOfYear', 'getHours', 'getMinutes'],
   ...['getSeconds', 'getMilliseconds', ...MACROS],
 ];
-const FUNCTIONS = ['has', 'matches', 'size', 'string', 'int', 'uint', 'double', 'bool', 'bytes', 'dyn', 'type', 'timestamp', 'duration'];
+const FUNCTIONS = ['has', 'matches', 'size', 'string', 'int', 'double', 'bool', 'bytes', 'dyn', 'type', 'timestamp', 'duration'];
 /** What takes the same time whatever it is given. */
-const CONSTANT = new Set(['has', 'dyn', 'type', 'bool', 'int', 'uint', 'startsWith', 'endsWith', 'substring', 'timestamp', 'duration']);
+const CONSTANT = new Set(['has', 'dyn', 'type', 'bool', 'int', 'startsWith', 'endsWith', 'substring', 'timestamp', 'duration']);
 
 /** A call of `matches`. */
 export interface MatchCall {
@@ -33,7 +33,7 @@ export interface MatchCall {
 export interface Usage {
   readonly matches: readonly MatchCall[];
   /** Calls of functions whose names have to change. */
-  readonly cases: readonly (ASTNode & { readonly op: 'rcall' })[];
+  readonly own: readonly (ASTNode & { readonly op: 'call' | 'rcall' })[];
   /** How deep its macros are nested. */
   readonly loops: number;
   /** Inside how many macros it does what takes longer for longer texts or lists; -1: nowhere. */
@@ -55,7 +55,7 @@ export class SyntaxProblem extends Error {
 
 interface Notes {
   matches: MatchCall[];
-  cases: (ASTNode & { readonly op: 'rcall' })[];
+  own: (ASTNode & { readonly op: 'call' | 'rcall' })[];
   loops: number;
   scans: number;
   grows: boolean;
@@ -80,7 +80,7 @@ const UNMARKED: Marks = { all: new Set([0]), open: new Set([0]) };
 
 /** Throws `SyntaxProblem` for the first thing that no rule may have. */
 export function inspect(ast: ASTNode): Usage {
-  const notes: Notes = { matches: [], cases: [], loops: 0, scans: -1, grows: false };
+  const notes: Notes = { matches: [], own: [], loops: 0, scans: -1, grows: false };
   visit(ast, { loops: 0, marks: new Map() }, notes);
   return notes;
 }
@@ -126,13 +126,14 @@ function visitCall(node: Call, scope: Scope, notes: Notes): void {
   }
   const [text, pattern] = args;
   if (name === 'matches' && text !== undefined && pattern !== undefined) notes.matches.push(matchCall(node, text, pattern, scope));
+  if (name === 'int') notes.own.push(node);
   if (!CONSTANT.has(name)) noteScan(scope, notes);
 }
 
 function visitMethod(node: Method, scope: Scope, notes: Notes): void {
   const [name, receiver, args] = node.args;
   if (!METHODS.includes(name)) throw unknownFunction(name, node);
-  if (name === 'lowerAscii' || name === 'upperAscii') notes.cases.push(node);
+  if (name === 'lowerAscii' || name === 'upperAscii') notes.own.push(node);
   visit(receiver, scope, notes);
   if (MACROS.has(name)) {
     const inner = scopeOf(node, scope, notes);

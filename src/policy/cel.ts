@@ -27,6 +27,27 @@ export interface CelEngine {
   compile(source: string): CelRule | CelProblem;
 }
 
+/** In place of the engine's own, which do other things than CEL says. */
+function registerOwn(environment: Environment): void {
+  const now = { async: false };
+  // These also fold what is not ASCII: to them, the Kelvin sign in lower case is `k`.
+  const lower = (text: string): string => text.replace(/[A-Z]+/g, (part) => part.toLowerCase());
+  const upper = (text: string): string => text.replace(/[a-z]+/g, (part) => part.toUpperCase());
+  environment.registerFunction(`string.${OWN}lowerAscii(): string`, lower, now);
+  environment.registerFunction(`string.${OWN}upperAscii(): string`, upper, now);
+  // To this one an empty text is 0.
+  environment.registerFunction(`${OWN}int(string): int`, intOf, now);
+  environment.registerFunction(`${OWN}int(double): int`, (number: number) => intOf(String(Math.trunc(number))), now);
+  environment.registerFunction(`${OWN}int(int): int`, (number: bigint) => number, now);
+}
+
+/** Throws for what is no number in decimal digits, or none of 64 bits. */
+function intOf(text: string): bigint {
+  const number = /^-?\d{1,19}$/.test(text) ? BigInt(text) : undefined;
+  if (number === undefined || number !== BigInt.asIntN(64, number)) throw new RuleFault('int() takes whole numbers of 64 bits');
+  return number;
+}
+
 const LONGEST_RULE = 8192;
 /** Whoever reviews a rule must see all of it: also where a line ends, and where a text does. */
 const UNSEEN = /(?![\t\n ])[\p{Cc}\p{Cf}\p{Z}\p{Default_Ignorable_Code_Point}\u2800]/u;
@@ -43,18 +64,7 @@ export async function openCel(): Promise<CelEngine> {
   environment.registerVariable('claims', 'map<string, dyn>');
   environment.registerVariable('context', 'map<string, dyn>');
   environment.registerVariable('request', 'map<string, string>');
-  // The engine’s own also fold what is not ASCII: to it, the Kelvin sign in lower case is `k`.
-  const fold = { async: false };
-  environment.registerFunction(
-    `string.${OWN}lowerAscii(): string`,
-    (text: string) => text.replace(/[A-Z]+/g, (part) => part.toLowerCase()),
-    fold,
-  );
-  environment.registerFunction(
-    `string.${OWN}upperAscii(): string`,
-    (text: string) => text.replace(/[a-z]+/g, (part) => part.toUpperCase()),
-    fold,
-  );
+  registerOwn(environment);
   return new Engine(environment, new Patterns(sdk.RE2JS));
 }
 
@@ -91,7 +101,7 @@ class Engine implements CelEngine {
     if (comment !== undefined) return problemAt(source, comment, 'the rule has a comment', COMMENT_HINT);
     const usage = inspect(evaluate.ast);
     // In the parsed rule, not in its text: every place in it stays where it is.
-    for (const node of usage.cases) node.args[0] = OWN + node.args[0];
+    for (const node of usage.own) node.args[0] = OWN + node.args[0];
     let programs = 0;
     for (const call of usage.matches) programs += this.#replace(call);
     const { valid, type, error } = evaluate.check();

@@ -33,6 +33,12 @@ export type Enter = (request: IncomingMessage) => Promise<Entered | Refusal>;
 /** The longest time a client may take for the head of its first request, in milliseconds. */
 const HEAD_TIMEOUT_MS = 30_000;
 
+export interface OpenTo {
+  readonly host: string;
+  readonly port: number;
+  readonly mostConnections: number;
+}
+
 export class ProxyServer {
   readonly #own: Entered;
   readonly #enter: Enter;
@@ -47,8 +53,10 @@ export class ProxyServer {
   }
 
   /** `session` is for what belongs to no client; `enter` says which one a client has. */
-  static async open(session: Session, enter: Enter, at: { readonly host: string; readonly port: number }): Promise<ProxyServer> {
+  static async open(session: Session, enter: Enter, { mostConnections, ...at }: OpenTo): Promise<ProxyServer> {
     const proxy = new ProxyServer(session, () => enter);
+    // Those who come may be strangers: beyond these, the system closes what it accepts.
+    proxy.#outer.maxConnections = mostConnections;
     await proxy.#listen(at);
     return proxy;
   }

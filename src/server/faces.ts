@@ -3,6 +3,7 @@ import type { FetchAsk, ResolveAsk, ResolveResult } from './http/http-ask.ts';
 import type { HttpOptions } from './http/http.ts';
 import type { HealthCheck } from './mcp/mcp-health.ts';
 import type { McpUseCases } from './mcp/mcp.ts';
+import type { Mode } from '../config/bundle.ts';
 import type { Service } from './service.ts';
 import type { FetchCall, Resolved, UseCases } from './use-cases.ts';
 
@@ -11,27 +12,41 @@ export interface FaceParts {
   readonly useCases: UseCases;
   /** Where the proxy listens, if there is one. */
   readonly proxyUrl: () => string | undefined;
+  /** Other servers may have a proxy that takes the tokens of this one. */
+  readonly isSealShared: boolean;
 }
 
-export function httpUseCases({ useCases, proxyUrl }: FaceParts): Pick<HttpOptions, 'resolve' | 'fetch'> {
+/** For whoever asked for a token: it would be refused everywhere. */
+const NO_PROXY = 'no proxy takes this token, because this server has none: use fetch, or have the operator start it with --proxy';
+
+export function httpUseCases(parts: FaceParts): Pick<HttpOptions, 'resolve' | 'fetch'> {
+  const { useCases } = parts;
   return {
-    resolve: async (caller, ask: ResolveAsk, signal) => written(await useCases.resolve(caller, ask, { face: 'http', signal }), proxyUrl()),
+    resolve: async (caller, ask: ResolveAsk, signal) => written(await useCases.resolve(caller, ask, { face: 'http', signal }), parts),
     fetch: (caller, ask, signal) => useCases.fetch(caller, fetchCall(ask), { face: 'http', signal }),
   };
 }
 
-function written({ policy, mode, text, expiresAt }: Resolved, proxy: string | undefined): ResolveResult {
+function written({ policy, mode, text, expiresAt }: Resolved, parts: FaceParts): ResolveResult {
   if (mode === 'direct') return { allowed: true, policy, mode, value: text };
   const ends = expiresAt === undefined ? {} : { ttl: secondsUntil(expiresAt), expires_at: new Date(expiresAt).toISOString() };
-  return { allowed: true, policy, mode, token: text, ...ends, ...(proxy === undefined ? {} : { proxy }) };
+  return { allowed: true, policy, mode, token: text, ...ends, ...whereItIsTaken(mode, parts) };
 }
 
-export function mcpUseCases({ service, useCases, proxyUrl }: FaceParts, health: HealthCheck | undefined): McpUseCases {
+function whereItIsTaken(mode: Mode, { proxyUrl, isSealShared }: FaceParts): { readonly proxy?: string; readonly hint?: string } {
+  const proxy = proxyUrl();
+  if (proxy !== undefined) return { proxy };
+  return mode === 'masked' && !isSealShared ? { hint: NO_PROXY } : {};
+}
+
+export function mcpUseCases(parts: FaceParts, health: HealthCheck | undefined): McpUseCases {
+  const { service, useCases } = parts;
   return {
     verify: (jwt, signal) => service.verify(jwt, 'mcp', signal),
     resolve: async (caller, input, signal) => {
       const { text, mode, expiresAt = 0, policy, hosts, methods } = await useCases.resolve(caller, input, { face: 'mcp', signal });
-      return { ref: input.ref, mode, token: text, ttlMs: expiresAt - Date.now(), expiresAt, policy, hosts, methods, proxy: proxyUrl() };
+      const ends = { ttlMs: expiresAt - Date.now(), expiresAt };
+      return { ref: input.ref, mode, token: text, ...ends, policy, hosts, methods, ...whereItIsTaken(mode, parts) };
     },
     fetch: (caller, { ref, ...input }, progress, signal) =>
       useCases.fetch(caller, fetchCall({ ...input, resource: ref }), { face: 'mcp', signal, progress }),

@@ -182,7 +182,7 @@ class Server implements RunningServer {
     const options = this.#options;
     const { fetchTimeoutMs, version } = options;
     const useCases = new UseCases({ service: this.#service, seal, shortLived, upstream: this.#upstream, fetchTimeoutMs });
-    const parts: FaceParts = { service: this.#service, useCases, proxyUrl: () => this.#proxyUrl() };
+    const parts: FaceParts = { service: this.#service, useCases, proxyUrl: () => this.#proxyUrl(), isSealShared: seal.isShared };
     const health = options.healthCheck ? (signal: AbortSignal) => this.#health(signal) : undefined;
     const mcp: McpOptions = { version, useCases: mcpUseCases(parts, health), onInternal: this.#internal };
     if (options.proxy !== undefined) await this.#openProxy(parseListen(options.proxy), { seal, shortLived });
@@ -221,8 +221,8 @@ class Server implements RunningServer {
     });
     this.#watchTls(http, tls);
     this.#opened.add(async () => {
-      // Its calls run too; what it holds open beyond them is aborted.
-      await http.drain();
+      // Its calls run too, and are waited for.
+      await Promise.all([http.drain(), mcpHttp.drain()]);
       await mcpHttp.close();
       await http.close();
     });

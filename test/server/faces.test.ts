@@ -24,7 +24,7 @@ afterEach(async () => {
 
 const never = new AbortController().signal;
 
-async function faces(proxy?: string) {
+async function faces(proxy?: string, isSealShared = false) {
   const lines: Decision[] = [];
   const service = new LiveService(await compileBundle(lab.bundle, lab.options()), {
     ...{ audit: (line) => lines.push(line), tell: () => undefined },
@@ -32,7 +32,7 @@ async function faces(proxy?: string) {
   });
   const { upstream } = upstreams;
   const useCases = new UseCases({ service, seal: Seal.random(), shortLived: undefined, upstream, fetchTimeoutMs: 5000 });
-  const parts = { service, useCases, proxyUrl: () => proxy };
+  const parts = { service, useCases, proxyUrl: () => proxy, isSealShared };
   const caller = await service.verify(lab.jwt(), 'http', never);
   return { caller, lines, http: httpUseCases(parts), mcp: mcpUseCases(parts, undefined) };
 }
@@ -53,9 +53,14 @@ describe('HTTP', () => {
     expect(Math.abs(Date.parse(expires ?? '') - Date.now() - (ttl ?? 0) * 1000)).toBeLessThan(1100);
   });
 
-  it('names no proxy where there is none', async () => {
-    const { caller, http } = await faces();
-    expect(await http.resolve(caller, { ref: 'a/masked' }, never)).not.toHaveProperty('proxy');
+  it('names no proxy where there is none, and says when that makes the token worthless', async () => {
+    const alone = await faces();
+    const resolved = await alone.http.resolve(alone.caller, { ref: 'a/masked' }, never);
+    expect(resolved).not.toHaveProperty('proxy');
+    expect(resolved.hint).toMatch(/^no proxy takes this token/);
+    expect((await alone.mcp.resolve(alone.caller, { ref: 'a/masked' }, never)).hint).toBe(resolved.hint);
+    const { caller, http } = await faces(undefined, true);
+    expect(await http.resolve(caller, { ref: 'a/masked' }, never)).not.toHaveProperty('hint');
   });
 });
 

@@ -22,6 +22,7 @@ export interface ResolveResult {
   readonly expires_at?: string;
   /** Where the token is good. */
   readonly proxy?: string;
+  readonly hint?: string;
 }
 
 export const BODY_ENCODINGS = ['utf8', 'base64'] as const;

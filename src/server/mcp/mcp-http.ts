@@ -12,6 +12,8 @@ export type McpHttpOptions = Omit<McpOptions, 'ownJwt'>;
 export interface McpHttp {
   /** Answers the request, whatever it is; never rejects. */
   handle(request: IncomingMessage, response: ServerResponse): Promise<void>;
+  /** Ends the streams of events, as the protocol has it: nobody would wait for their end. Calls go on. */
+  drain(): Promise<void>;
   /** Aborts the calls that run. */
   close(): Promise<void>;
 }
@@ -25,26 +27,37 @@ const MAX_SUBSCRIPTIONS = 16;
 export async function openMcpHttp(options: McpHttpOptions): Promise<McpHttp> {
   const sdk = await import('./mcp-sdk.ts');
   const { version, useCases, onInternal } = withRememberedHealth(options);
-  const handler = sdk.createMcpHandler(
-    ({ requestInfo }) => {
-      const jwt = bearerOf(requestInfo?.headers.get('authorization'));
-      return makeMcpServer(sdk, { version, useCases, onInternal }, { isOpen: true, jwt });
-    },
-    { maxSubscriptions: MAX_SUBSCRIPTIONS },
-  );
+  const open = (): McpHttpHandler =>
+    sdk.createMcpHandler(
+      ({ requestInfo }) => {
+        const jwt = bearerOf(requestInfo?.headers.get('authorization'));
+        return makeMcpServer(sdk, { version, useCases, onInternal }, { isOpen: true, jwt });
+      },
+      { maxSubscriptions: MAX_SUBSCRIPTIONS },
+    );
+  const handlers = { calls: open(), streams: open() };
   return {
-    handle: (request, response) => handle(handler, request, response),
-    close: () => handler.close(),
+    handle: (request, response) => handle(handlers, request, response),
+    drain: () => handlers.streams.close(),
+    close: async () => {
+      await handlers.streams.close();
+      await handlers.calls.close();
+    },
   };
 }
 
-async function handle(handler: McpHttpHandler, request: IncomingMessage, response: ServerResponse): Promise<void> {
+interface Handlers {
+  readonly calls: McpHttpHandler;
+  readonly streams: McpHttpHandler;
+}
+
+async function handle(handlers: Handlers, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const gone = new AbortController();
   response.once('close', () => {
     gone.abort();
   });
   try {
-    await send(await answerTo(handler, request, gone.signal), response);
+    await send(await answerTo(handlers, request, gone.signal), response);
   } catch {
     // The client is gone, or the answer broke off: there is nobody to tell, or no way to.
     if (response.headersSent || gone.signal.aborted) response.destroy();
@@ -52,7 +65,7 @@ async function handle(handler: McpHttpHandler, request: IncomingMessage, respons
   }
 }
 
-async function answerTo(handler: McpHttpHandler, request: IncomingMessage, signal: AbortSignal): Promise<Response> {
+async function answerTo({ calls, streams }: Handlers, request: IncomingMessage, signal: AbortSignal): Promise<Response> {
   const body = await readBody(request);
   if (body === undefined) return refusal(413, -32600, 'the message is too long');
   // Decoding would put other characters where the wrong bytes are, and those would be sent on.
@@ -64,8 +77,12 @@ async function answerTo(handler: McpHttpHandler, request: IncomingMessage, signa
   const init = { method, headers: headersOf(request), signal };
   // The address is not the one that the client wrote: nothing here depends on it.
   const address = 'http://localhost/mcp';
-  if (message !== undefined) return handler.fetch(new Request(address, init), { parsedBody: message });
-  return handler.fetch(new Request(address, method === 'POST' ? { ...init, body: body.toString('utf8') } : init));
+  if (message !== undefined) return (isStream(message) ? streams : calls).fetch(new Request(address, init), { parsedBody: message });
+  return calls.fetch(new Request(address, method === 'POST' ? { ...init, body: body.toString('utf8') } : init));
+}
+
+function isStream(message: unknown): boolean {
+  return typeof message === 'object' && message !== null && 'method' in message && message.method === 'subscriptions/listen';
 }
 
 /** Undefined when there is too much of it. */

@@ -94,6 +94,7 @@ export const RESOLVE: ToolText = {
       hosts: { ...STRINGS, description: 'Where it may go.' },
       methods: { ...STRINGS, description: 'With which HTTP methods.' },
       proxy: { type: 'string', description: 'The proxy to send requests through.' },
+      hint: { type: 'string', description: 'What to do when there is no proxy.' },
     },
     required: ['mode', 'token', 'ttl_s', 'expires_at', 'resource', 'policy', 'hosts', 'methods'],
     additionalProperties: false,

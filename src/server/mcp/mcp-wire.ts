@@ -29,7 +29,7 @@ export function readFetch(input: FetchArguments): McpFetchInput {
 }
 
 /** Throws for what must not get out, whoever let it come this far: of a resource of mode direct, this is the value. */
-export function writeResolved({ mode, token, ttlMs, expiresAt, ref, proxy, ...resolved }: McpResolved): object {
+export function writeResolved({ mode, token, ttlMs, expiresAt, ref, proxy, hint, ...resolved }: McpResolved): object {
   if (mode !== 'masked' && mode !== 'short_lived') {
     throw new ServerFailure('mode-forbidden', 'the value of a resource is never given to an agent', { hint: 'use the tool fetch' });
   }
@@ -44,6 +44,7 @@ export function writeResolved({ mode, token, ttlMs, expiresAt, ref, proxy, ...re
     hosts,
     methods,
     ...(proxy === undefined ? {} : { proxy }),
+    ...(hint === undefined ? {} : { hint }),
   };
 }
 

@@ -36,6 +36,8 @@ export interface McpResolved {
   readonly methods: readonly string[];
   /** URL of the proxy that swaps the token, if there is one. */
   readonly proxy?: string | undefined;
+  /** For the model: that nothing takes the token. */
+  readonly hint?: string | undefined;
 }
 
 export interface McpResolveInput {

@@ -57,17 +57,20 @@ export class Seal {
   readonly #keys: ReadonlyMap<string, Key>;
   readonly #now: () => number;
 
+  /** Other processes may have the keys, too, and take the tokens. */
+  readonly isShared: boolean;
+
   /** The first key seals, all of them open. */
   static open(keys: readonly Uint8Array[], options: SealOptions = {}): Seal {
-    return new Seal(keys, options);
+    return new Seal(keys, { ...options, isShared: true });
   }
 
   /** With a key that nobody else has: tokens end with this process. */
   static random(options: SealOptions = {}): Seal {
-    return new Seal([randomBytes(TOKEN_KEY_BYTES)], options);
+    return new Seal([randomBytes(TOKEN_KEY_BYTES)], { ...options, isShared: false });
   }
 
-  private constructor(keys: readonly Uint8Array[], { now = Date.now }: SealOptions) {
+  private constructor(keys: readonly Uint8Array[], { now = Date.now, isShared }: SealOptions & { readonly isShared: boolean }) {
     const named = keys.map((bytes) => ({ kid: keyId(bytes), bytes }));
     const [first] = named;
     if (first === undefined || keys.some(({ byteLength }) => byteLength !== TOKEN_KEY_BYTES)) {
@@ -76,6 +79,7 @@ export class Seal {
     this.#first = first;
     this.#keys = new Map(named.map((key) => [key.kid, key]));
     this.#now = now;
+    this.isShared = isShared;
   }
 
   /** Throws `request-invalid` for facts that are too large for a token. */

@@ -18,6 +18,9 @@ export interface TokenProxyOptions extends Omit<SessionParts, 'now'> {
   readonly now?: () => number;
 }
 
+/** As many as the server's own port takes. */
+const MOST_CONNECTIONS = 4096;
+
 /** Of whom it is known what their requests carried. */
 const MOST_CALLERS = 1000;
 
@@ -32,7 +35,10 @@ export class TokenProxy {
   /** Resolves once it listens. */
   static async listen({ listen, now = Date.now, ...parts }: TokenProxyOptions): Promise<TokenProxy> {
     const proxy = new TokenProxy({ ...parts, now });
-    proxy.#proxy = await ProxyServer.open(strangersSession(proxy.#parts), (request) => proxy.#enter(request), listen);
+    proxy.#proxy = await ProxyServer.open(strangersSession(proxy.#parts), (request) => proxy.#enter(request), {
+      ...listen,
+      mostConnections: MOST_CONNECTIONS,
+    });
     return proxy;
   }
 

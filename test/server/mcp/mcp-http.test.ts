@@ -209,6 +209,31 @@ describe('bad requests', () => {
   });
 });
 
+it('ends streams of events when it is to drain, and goes on with calls', async () => {
+  const fakes = new Fakes();
+  let answer: () => void = () => undefined;
+  const asked = new Promise<void>((resolve) => {
+    fakes.onFetch = () =>
+      new Promise((give) => {
+        answer = () => {
+          give(fetched('{"a":1}'));
+        };
+        resolve();
+      });
+  });
+  const { url, mcp } = await serve(fakes.options);
+  const client = new Client({ name: 'test', version: '1' }, { versionNegotiation: { mode: 'auto' } });
+  await client.connect(new StreamableHTTPClientTransport(url, requestOf('bearer')));
+  closers.push(() => client.close());
+  const stream = await client.listen({ toolsListChanged: true });
+  const call = client.callTool({ name: 'fetch', arguments: FETCH });
+  await asked;
+  await mcp.drain();
+  expect(await stream.closed).toBe('graceful');
+  answer();
+  expect(await call).toMatchObject({ structuredContent: { status: 200 } });
+});
+
 it('aborts the calls of the present protocol that run when it is closed', async () => {
   const fakes = new Fakes();
   const { url, mcp } = await serve(fakes.options);
