@@ -1,5 +1,6 @@
 // `kz server init`, `put` and `token`: a bundle to start from, values for it, and tokens, for one person on one machine.
 import { existsSync, lstatSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { Option, type Command } from 'commander';
 import { userDirectory } from '../config/find.ts';
 import type { Declaration } from '../config/load.ts';
@@ -60,8 +61,8 @@ export function defineServerPut(command: Command): void {
 
 export function defineServerToken(command: Command): void {
   command
-    .option('-s, --subject <name>', 'who the token speaks for', 'agent')
-    .option('-a, --audience <name>', 'which server it is for', 'kz')
+    .addOption(new Option('-s, --subject <name>', 'who the token speaks for').argParser(textOf('--subject')).default('agent'))
+    .addOption(new Option('-a, --audience <name>', 'which server it is for').argParser(textOf('--audience')).default('kz'))
     .option('--claim <name=value>', 'a further claim; can be given several times', claimArgument)
     .addOption(new Option('--ttl <duration>', 'how long it is good').argParser(ttlArgument).default(DEFAULT_TTL_MS, '12h'))
     .option('--issuer <url>', 'who issues it (default: the local issuer of `kz server init`)')
@@ -71,7 +72,7 @@ export function defineServerToken(command: Command): void {
     .option('-q, --quiet', 'print errors only')
     .addHelpText(
       'after',
-      '\nPrints the token. Whoever has it is its subject until it expires.\n\nExample:\n  kz server token --ttl 8h > agent.jwt',
+      '\nPrints the token. Whoever has it is its subject until it expires.\n\nExample:\n  kz server token --ttl 8h --out agent.jwt',
     )
     .action(token);
 }
@@ -141,13 +142,29 @@ async function token(flags: TokenFlags): Promise<void> {
       hint: 'make one with `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`, or leave --key out',
     });
   }
+  const out = flags.out === undefined ? undefined : absolutePath(flags.out, workingFolder(), process.env);
+  if (out !== undefined) requireFolder(dirname(out));
   const jwt = await signToken(readLocalKey(path), { issuer, audience, subject, claims, ttlMs, kid });
-  if (flags.out === undefined) {
+  if (out === undefined) {
     print(`${jwt}\n`);
     return;
   }
-  await writePrivateFile(absolutePath(flags.out, workingFolder(), process.env), Buffer.from(`${jwt}\n`));
-  notice(`wrote ${flags.out}: whoever has it is ${JSON.stringify(subject)} until it expires`);
+  await writePrivateFile(out, Buffer.from(`${jwt}\n`));
+  notice(`wrote ${flags.out ?? out}: whoever has it is ${JSON.stringify(subject)} until it expires`);
+}
+
+/** A typing mistake must not leave a token in a folder that nobody looks for. */
+function requireFolder(folder: string): void {
+  if (existsSync(folder)) return;
+  throw new KzError('usage', `there is no folder ${folder}, which --out names`, { hint: 'correct --out, or make the folder first' });
+}
+
+/** A server refuses a token without it. */
+function textOf(flag: string): (text: string) => string {
+  return (text) => {
+    if (text.trim() !== '') return text;
+    throw new KzError('usage', `${flag} is empty`, { hint: `name it, or leave ${flag} out` });
+  };
 }
 
 /** What the token says by itself. */

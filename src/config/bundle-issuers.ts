@@ -1,6 +1,6 @@
 // `issuers`: whose tokens are believed, and with which keys. Where a key could stand for two things, it is refused.
 import type { IssuerEntry, StaticKey } from './bundle.ts';
-import { has, isMapping, named, nameOf, readKeys, type Found, type Mapping, type Report } from './bundle-keys.ts';
+import { has, isMapping, named, nameOf, readKeys, type BundleProblem, type Found, type Mapping, type Report } from './bundle-keys.ts';
 import { HMAC_ALGORITHMS, ISSUER_KEYS, MAP_KEYS, STATIC_KEY_KEYS } from './bundle-schema.ts';
 import type { Path } from './bundle-yaml.ts';
 import type { Place } from '../core/errors.ts';
@@ -23,24 +23,29 @@ export function readIssuer(mapping: Mapping, path: Path, reading: Reading): Issu
   const what = nameOf('issuer', mapping.name, Number(path.at(-1)));
   const found = readKeys(ISSUER_KEYS, mapping, { path, what, additions: { audience: AUDIENCE } }, reading.report);
   checkSources(mapping, { path, what }, reading.report);
-  checkAlgorithms(found, mapping, path, reading.report);
+  const algorithms = readAlgorithms(found, mapping, path, reading.report);
   const audience = audienceOf(found.audience, [...path, 'audience'], reading.report);
   const staticKeys = (found.static_keys ?? []).map((key, index) => readStaticKey(key, [...path, 'static_keys', index], reading));
-  checkKids(staticKeys, path, reading.report);
+  checkKids(found.static_keys ?? [], path, reading.report);
   const map = readMap(found.map, [...path, 'map'], reading.report);
   const { name, issuer_url: issuerUrl, type } = found;
   if (name === undefined || issuerUrl === undefined || type === undefined) return undefined;
+  const known = staticKeys.filter((key) => key !== undefined);
+  // What is left has been told of, and whoever opens it must not tell it again in other words.
+  const isWhole = known.length === staticKeys.length;
+  if (!isWhole && known.length === 0) return undefined;
   return {
     ...{ name, issuerUrl, type, audience, map },
     ...defined({
       jwksUrl: found.jwks_url,
       jwksFile: absoluteOf(found.jwks_file, reading),
+      jwksFileAt: found.jwks_file === undefined ? undefined : reading.place([...path, 'jwks_file']),
       ca: absoluteOf(found.ca, reading),
       tokenFile: absoluteOf(found.token_file, reading),
-      algorithms: found.algorithms,
+      algorithms: isWhole ? algorithms : undefined,
       maxAgeMs: found.max_age === undefined ? undefined : parseDuration(found.max_age),
     }),
-    staticKeys: staticKeys.filter((key) => key !== undefined),
+    staticKeys: known,
     at: reading.place(path),
   };
 }
@@ -75,23 +80,29 @@ function checkSources(mapping: Mapping, { path, what }: { path: Path; what: stri
   }
 }
 
-/** What is published to prove a signature must never be what it is made with. */
-function checkAlgorithms({ algorithms = [] }: FoundIssuer, mapping: Mapping, path: Path, report: Report): void {
+/** What is published to prove a signature must never be what it is made with. Undefined: all of them, or one of those that are written is wrong. */
+function readAlgorithms({ algorithms }: FoundIssuer, mapping: Mapping, path: Path, report: Report): IssuerEntry['algorithms'] {
   const isStaticOnly = has(mapping, 'static_keys') && !has(mapping, 'jwks_url') && !has(mapping, 'jwks_file');
-  if (isStaticOnly) return;
+  if (isStaticOnly || algorithms === undefined) return algorithms;
   for (const [index, algorithm] of algorithms.entries()) {
     if (!isHmac(algorithm)) continue;
     const hint = 'name it in static_keys, in an issuer without a JWKS';
     report({ path: [...path, 'algorithms', index], message: `${algorithm} cannot be used with published keys`, hint });
   }
+  return algorithms.some(isHmac) ? undefined : algorithms;
 }
 
 function isHmac(algorithm: string): boolean {
   return HMAC_ALGORITHMS.some((name) => name === algorithm);
 }
 
+/** Undefined when it is wrong, after reporting everything that is. */
 function readStaticKey(value: unknown, path: Path, reading: Reading): StaticKey | undefined {
-  const { report } = reading;
+  const problems: BundleProblem[] = [];
+  const report: Report = (problem) => {
+    problems.push(problem);
+    reading.report(problem);
+  };
   const what = `static key number ${String(Number(path.at(-1)) + 1)}`;
   if (!isMapping(value)) {
     report({ path, message: `${what} is not a mapping`, hint: 'write { kid: …, alg: RS256, pem_file: … }' });
@@ -102,7 +113,7 @@ function readStaticKey(value: unknown, path: Path, reading: Reading): StaticKey 
   if (sources.length === 0) report({ path, message: `${what} has no key`, hint: missingKey(found.alg) });
   if (sources.length > 1) report({ path, message: `${what} has ${sources.join(' and ')}`, hint: 'keep one of them' });
   checkMaterial(found, path, report);
-  if (found.alg === undefined) return undefined;
+  if (found.alg === undefined || problems.length > 0) return undefined;
   const { kid, alg, pem, secret_env: secretEnv } = found;
   return { alg, ...defined({ kid, pem, secretEnv, pemFile: absoluteOf(found.pem_file, reading) }), at: reading.place(path) };
 }
@@ -134,11 +145,11 @@ function checkMaterial({ alg, pem, secret_env: variable }: FoundKey, path: Path,
   if (isPem) report({ path: [...path, 'pem'], message: `${alg} needs a shared secret, and pem holds a key pair’s`, hint: missingKey(alg) });
 }
 
-function checkKids(keys: readonly (StaticKey | undefined)[], path: Path, report: Report): void {
+function checkKids(keys: readonly unknown[], path: Path, report: Report): void {
   const seen = new Set<string>();
   for (const [index, key] of keys.entries()) {
-    const kid = key?.kid;
-    if (kid === undefined) continue;
+    const kid = isMapping(key) ? key.kid : undefined;
+    if (typeof kid !== 'string') continue;
     if (seen.has(kid)) report({ path: [...path, 'static_keys', index], message: `${named('kid', kid)} is here twice` });
     seen.add(kid);
   }

@@ -30,7 +30,7 @@ export function readResource(mapping: Mapping, path: Path, { report, place }: Re
     report,
   );
   checkReach(mapping, { path, what }, report);
-  checkCheck(found, mapping, path, report);
+  const check = readCheck(found, mapping, path, report);
   checkFrom(found, path, report);
   const ttlMs = ttlOf(found, path, report);
   const { ref, resolver, mode = 'masked', from, field, paths, description } = found;
@@ -39,8 +39,14 @@ export function readResource(mapping: Mapping, path: Path, { report, place }: Re
   return {
     ...{ ref, resolver, mode, ttlMs, location: 'problem' in location ? DEFAULT_LOCATION : location },
     ...{ hosts: found.hosts ?? [], methods: found.methods ?? [] },
-    ...defined({ from, field, paths, description, check: found.check === undefined ? undefined : parseCheck(found.check) }),
+    ...defined({ from, field, paths, description, check }),
     at: place(path),
+    places: {
+      ref: place([...path, 'ref']),
+      hosts: (found.hosts ?? []).map((_, index) => place([...path, 'hosts', index])),
+      paths: (paths ?? []).map((_, index) => place([...path, 'paths', index])),
+      check: place([...path, 'check']),
+    },
   };
 }
 
@@ -74,22 +80,24 @@ function checkReach(mapping: Mapping, { path, what }: { path: Path; what: string
   for (const key of keys) if (isNeeded && !has(mapping, key)) report({ path, message: `${what} has no ${key}`, hint: MISSING[key] });
 }
 
-/** It is sent as `fetch` would send it. A list with a mistake in it says too little. */
-function checkCheck({ check, hosts, methods }: FoundResource, mapping: Mapping, path: Path, report: Report): void {
+/** It is sent as `fetch` would send it. A list with a mistake in it says too little. Undefined when nothing more can be said of it. */
+function readCheck({ check, hosts, methods }: FoundResource, mapping: Mapping, path: Path, report: Report): ResourceEntry['check'] {
   const request = check === undefined ? undefined : parseCheck(check);
-  if (request === undefined) return;
-  if (methods !== undefined && !methods.includes(request.method)) {
+  if (request === undefined) return undefined;
+  const isNamed = methods?.includes(request.method) === true;
+  if (methods !== undefined && !isNamed) {
     const hint = `add ${request.method} to methods`;
     report({ path: [...path, 'check'], message: `check uses ${request.method}, which methods does not name`, hint });
   }
-  if (has(mapping, 'hosts') && hosts === undefined) return;
-  if (hosts?.some((pattern) => covers(pattern, request.url)) === true) return;
+  if (has(mapping, 'hosts') && hosts === undefined) return undefined;
+  if (hosts?.some((pattern) => covers(pattern, request.url)) === true) return isNamed ? request : undefined;
   const { host } = new URL(request.url);
   report({
     path: [...path, 'check'],
     message: `check goes to ${host}, which hosts does not cover`,
     hint: `add ${JSON.stringify(host)} to hosts`,
   });
+  return undefined;
 }
 
 /** `{1}` is what the first star matched. */

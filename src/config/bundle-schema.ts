@@ -36,7 +36,7 @@ export const VERSION = z.union([z.literal('1'), z.literal(1)]);
 
 export const ISSUER_KEYS = {
   name,
-  issuer_url: text.check(z.superRefine(webAddress)),
+  issuer_url: text.check(z.superRefine(issuerAddress)),
   type: z.enum(ISSUER_TYPES),
   audience: z.union([text, texts]),
   jwks_url: z.optional(text.check(z.superRefine(webAddress))),
@@ -100,13 +100,22 @@ export function covers(pattern: string, url: string): boolean {
   return !('problem' in parsed) && matchesHost(parsed, hostname.replace(/\.$/, ''), port === '' ? 443 : Number(port));
 }
 
+/** A space is one; any other is not the space that it looks like. U+2800 is a letter of no dots. */
+const UNSEEN = /(?! )[\p{Cc}\p{Cf}\p{Z}\p{Default_Ignorable_Code_Point}\u2800]/u;
+
 function withoutControls(value: string, context: Context): void {
-  if (/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(value)) fail(context, 'holds a character that cannot be seen');
+  if (UNSEEN.test(value)) fail(context, 'holds a character that cannot be seen');
 }
 
 function asDuration(value: string, context: Context): void {
   const ms = parseDuration(value);
   if (ms === undefined || ms === 0) fail(context, 'is not a duration such as 30s, 15m or 2h');
+}
+
+/** OpenID Connect Discovery 1.0, section 3: neither query nor fragment. */
+function issuerAddress(value: string, context: Context): void {
+  if (/^https?:[^#]*\?/i.test(value)) fail(context, 'has a ? query', { isPrivate: true });
+  else webAddress(value, context);
 }
 
 /** Keys and tokens travel there: plain http is for this machine alone. */

@@ -36,6 +36,7 @@ export interface IssuerEntry {
   readonly jwksUrl?: string;
   /** Absolute, as every path here. */
   readonly jwksFile?: string;
+  readonly jwksFileAt?: Place;
   readonly ca?: string;
   readonly tokenFile?: string;
   readonly staticKeys: readonly StaticKey[];
@@ -85,6 +86,15 @@ export interface ResourceEntry {
   readonly check?: { readonly method: string; readonly url: string };
   readonly description?: string;
   readonly at: Place;
+  /** Of its parts, as far as they are written. */
+  readonly places?: ResourcePlaces;
+}
+
+export interface ResourcePlaces {
+  readonly ref: Place;
+  readonly hosts: readonly Place[];
+  readonly paths: readonly Place[];
+  readonly check: Place;
 }
 
 export type CredentialLocation =

@@ -5,6 +5,7 @@ import { parseDuration } from '../core/duration.ts';
 import { parseHostPattern } from '../core/host-pattern.ts';
 import { ON_ROTATE } from './rotation.ts';
 import { PROVIDER_ALIASES, PROVIDER_NAMES, type ProviderAlias, type ProviderName } from './provider-names.ts';
+import { parseServerAddress } from './server-address.ts';
 
 // No generated code: kz has no use for `new Function`, and for one parse it costs more than it saves.
 z.config({ jitless: true });
@@ -111,7 +112,13 @@ export function providers() {
     '1password': z.optional(z.strictObject({ account: optionalText })),
     gcp: z.optional(z.strictObject({ project: optionalText, endpoint: optionalUrl })),
     keyzero: z.optional(
-      z.strictObject({ url: optionalUrl, ca: optionalText, jwt_file: optionalText, jwt_env: optionalText, audience: optionalText }),
+      z.strictObject({
+        url: z.optional(z.url().check(z.superRefine(serverAddress))),
+        ca: optionalText,
+        jwt_file: optionalText,
+        jwt_env: optionalText,
+        audience: optionalText,
+      }),
     ),
   });
 }
@@ -176,6 +183,13 @@ function slots() {
 function ruleHost(value: string, context: z.core.$RefinementCtx): void {
   if (!value.startsWith('re:')) secretHost(value, context);
   else if (!isRegularExpression(value.slice(3))) context.addIssue({ code: 'custom', message: 'is not a valid regular expression' });
+}
+
+/** What no URL is, is told already. */
+function serverAddress(value: string, context: z.core.$RefinementCtx): void {
+  const address = URL.canParse(value) ? parseServerAddress(value) : undefined;
+  if (address === undefined || address instanceof URL) return;
+  context.addIssue({ code: 'custom', message: address.problem, params: { hint: address.hint, isPrivate: value.includes('@') } });
 }
 
 function secretHost(value: string, context: z.core.$RefinementCtx): void {

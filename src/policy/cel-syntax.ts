@@ -25,6 +25,8 @@ export interface MatchCall {
   readonly isGlob: boolean;
   /** Undefined: it is made when the rule is evaluated. */
   readonly literal: string | undefined;
+  /** Under a `!`, where a pattern that is true of more makes the rule true of less. */
+  readonly isNegated: boolean;
   /** Numbers of stars and `#` that the rule itself may put into it. */
   readonly stars: ReadonlySet<number>;
 }
@@ -64,6 +66,7 @@ interface Notes {
 /** Where in the rule: inside how many macros, and what their variables can hold. */
 interface Scope {
   readonly loops: number;
+  readonly isNegated: boolean;
   readonly marks: ReadonlyMap<string, Marks>;
 }
 
@@ -81,7 +84,7 @@ const UNMARKED: Marks = { all: new Set([0]), open: new Set([0]) };
 /** Throws `SyntaxProblem` for the first thing that no rule may have. */
 export function inspect(ast: ASTNode): Usage {
   const notes: Notes = { matches: [], own: [], loops: 0, scans: -1, grows: false };
-  visit(ast, { loops: 0, marks: new Map() }, notes);
+  visit(ast, { loops: 0, isNegated: false, marks: new Map() }, notes);
   return notes;
 }
 
@@ -106,7 +109,12 @@ function visit(node: ASTNode, scope: Scope, notes: Notes): void {
       break;
     default:
   }
-  for (const child of childrenOf(node)) visit(child, scope, notes);
+  const inner = within(node, scope);
+  for (const child of childrenOf(node)) visit(child, inner, notes);
+}
+
+function within({ op }: ASTNode, scope: Scope): Scope {
+  return op === '!_' ? { ...scope, isNegated: !scope.isNegated } : scope;
 }
 
 /** What is written in the rule is as short as the rule is. To walk through a list for it takes long only when that is done for each of another one. */
@@ -157,7 +165,8 @@ function noteScan({ loops }: Scope, notes: Notes): void {
   notes.scans = Math.max(notes.scans, loops);
 }
 
-function scopeOf(node: Method, { loops, marks }: Scope, notes: Notes): Scope {
+function scopeOf(node: Method, scope: Scope, notes: Notes): Scope {
+  const { loops, marks } = scope;
   const [name, receiver, [variable]] = node.args;
   if (variable?.op !== 'id') throw new SyntaxProblem(`${name}() takes the name of a variable first`, variable ?? node);
   if (VARIABLES.includes(variable.args)) {
@@ -168,7 +177,7 @@ function scopeOf(node: Method, { loops, marks }: Scope, notes: Notes): Scope {
   notes.grows ||= name === 'map';
   const elements = receiver.op === 'list' ? receiver.args : [];
   const inside = elements.length === 0 ? UNMARKED : either(elements.map((each) => marksOf(each, marks)));
-  return { loops: loops + 1, marks: new Map([...marks, [variable.args, inside]]) };
+  return { ...scope, loops: loops + 1, marks: new Map([...marks, [variable.args, inside]]) };
 }
 
 function matchCall(node: Call | Method, text: ASTNode, pattern: ASTNode, scope: Scope): MatchCall {
@@ -180,7 +189,7 @@ function matchCall(node: Call | Method, text: ASTNode, pattern: ASTNode, scope: 
     const message = 'the pattern of ref.matches is one of several, and a value could bring the stars of another one';
     throw new SyntaxProblem(message, pattern, 'write a ref.matches for each: `ref.matches(a) || ref.matches(b)`');
   }
-  return { node, isGlob, literal, stars: all };
+  return { node, isGlob, literal, isNegated: scope.isNegated, stars: all };
 }
 
 function checkField(node: ASTNode & { readonly op: '.' }): void {

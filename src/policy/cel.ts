@@ -7,12 +7,15 @@ import type { Environment, RE2JS } from './cel-sdk.ts';
 import { inspect, marksIn, SyntaxProblem, TEXT_VARIABLES, VARIABLES, type MatchCall, type Usage } from './cel-syntax.ts';
 import type { PolicyInput } from './permit.ts';
 import { compileRefGlob, LONGEST_REF, type RefGlob } from './ref.ts';
+import { searchesOf } from './cel-searches.ts';
 import { engineFacts, RuleFault, ruleFault } from './rule-fault.ts';
 import { withinTime } from './within-time.ts';
 
 export interface CelRule {
   /** Throws `RuleFault`, whose message quotes the rule and never a value. */
   evaluate(input: PolicyInput): boolean;
+  /** Regular expressions that are written in it and that neither `^` nor `$` holds: it is true of any text that one of them is found in. */
+  readonly searches?: readonly string[];
 }
 
 export interface CelProblem {
@@ -116,7 +119,7 @@ class Engine implements CelEngine {
         isClaim ? 'compare it: `claims.admin == true`' : undefined,
       );
     }
-    return ruleOf(source, evaluate, costOf(source.length + programs, usage));
+    return { ...ruleOf(source, evaluate, costOf(source.length + programs, usage)), searches: searchesOf(usage) };
   }
 
   /** Where one starts. In YAML’s folded texts it would take what stands in the next lines. A rule with `$$` for each `//` is one without comments only. */

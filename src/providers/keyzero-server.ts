@@ -1,7 +1,7 @@
 // A kz server as its clients see it: an address, a JWT that says who asks, and the endpoints that they call. The JWT is sent there and nowhere
 // else: never in the clear to another machine, never after a redirect.
 import type { ProviderOptions } from '../config/schema.ts';
-import { addressKind } from '../core/address.ts';
+import { parseServerAddress } from '../config/server-address.ts';
 import { inWords } from '../core/duration.ts';
 import { KzError } from '../core/errors.ts';
 import { at, isRecord, JsonServer, type JsonAnswer } from './ask-json.ts';
@@ -109,18 +109,11 @@ export class KeyzeroServer {
         hint: 'set `url` in [providers.keyzero], or KEYZERO_URL',
       });
     }
-    const url = URL.canParse(text) ? new URL(text) : undefined;
-    if (url === undefined || !/^https?:$/.test(url.protocol)) {
-      throw new KzError('config-invalid', 'the address of the kz server is no http or https URL', {
-        hint: 'write it as `https://kz.internal`',
-      });
-    }
-    // Who reads errors should not read a password.
-    const clean = new URL(url.origin + url.pathname);
-    if (!clean.pathname.endsWith('/')) clean.pathname += '/';
-    if (clean.protocol === 'https:' || isLoopback(clean.hostname)) return clean;
-    throw new KzError('config-invalid', `${whoAt(clean)} would be sent a JWT in the clear`, {
-      hint: `write \`https://\` in ${SETTINGS.addressSetting}; http is for this machine only`,
+    const address = parseServerAddress(text);
+    if (address instanceof URL) return address;
+    const { problem, hint, url } = address;
+    throw new KzError('config-invalid', `${url === undefined ? 'the address of the kz server' : whoAt(url)} ${problem}`, {
+      hint: `${hint} (${SETTINGS.addressSetting})`,
     });
   }
 
@@ -148,10 +141,6 @@ export function codeOf(value: unknown): string | undefined {
 
 function whoAt(base: URL): string {
   return `kz server at ${base.href.replace(/\/$/, '')}`;
-}
-
-function isLoopback(hostname: string): boolean {
-  return /(?:^|\.)localhost$/.test(hostname) || addressKind(hostname.replace(/^\[|\]$/g, '')) === 'loopback';
 }
 
 /** 502 and 504 with a code are about the place where a secret lives, not about the way there. */

@@ -106,6 +106,17 @@ export class Backends {
   }
 }
 
+/** For the operator: hints of providers name their table of `.keyzero.toml`, and here it is the backend that has those options. */
+export function inBundle(hint: string | undefined, backend: string): string | undefined {
+  return hint?.replaceAll(/\[providers\.[\w-]+\]/g, () => `backend ${JSON.stringify(backend)}`);
+}
+
+/** What went wrong with a backend, for the operator's eyes: it may name accounts, addresses and paths. */
+export function wordsOf({ message, hint: given }: KzError, backend: string): string {
+  const hint = inBundle(given, backend);
+  return hint === undefined ? message : `${message} (${hint})`;
+}
+
 /** A value of a bundle, as the providers know those of `.keyzero.toml`. Relative refs start at the bundle's folder. */
 export function declarationIn({ file }: Pick<Bundle, 'file'>, { name, provider, text, field }: Declared): Declaration {
   const origin = { file: { path: file, layer: 'project', how: '--bundle', walkedTo: false, text: '' }, path: [] } as const;

@@ -4,6 +4,7 @@ import type { ResourceEntry } from '../config/bundle.ts';
 import { KzError } from '../core/errors.ts';
 import type { Upstream } from '../proxy/upstream.ts';
 import type { Decision } from '../audit/decision.ts';
+import { wordsOf } from './backends.ts';
 import { Line } from './decision-line.ts';
 import { ServerFailure } from './failure.ts';
 import { checkFetch, readFetch, sendFetch } from './fetch/fetch.ts';
@@ -38,7 +39,7 @@ async function backendsOf({ served, tell }: HealthContext, signal: AbortSignal):
   const found = await served.backends.check(signal);
   return found.map(({ name, error }) => {
     if (error === undefined) return { name, ok: true };
-    tell(`backend ${name}: ${error.message}`);
+    tell(`backend ${name}: ${wordsOf(error, name)}`);
     return { name, ok: false, detail: error.code };
   });
 }
@@ -58,7 +59,7 @@ async function checkResource(resource: Resource, { served, upstream, tell, audit
     line.end('allowed');
     return status < 400 ? { ref, ok: true } : { ref, ok: false, detail: `the check got status ${String(status)}` };
   } catch (error) {
-    if (error instanceof KzError) tell(`resource ${ref}: ${error.message}`);
+    if (error instanceof KzError) tell(`resource ${ref}: ${wordsOf(error, resolver)}`);
     const code = error instanceof KzError || error instanceof ServerFailure ? error.code : 'internal';
     line.end('failed', code);
     return { ref, ok: false, detail: code };

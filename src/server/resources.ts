@@ -1,8 +1,11 @@
 // The resources of a bundle as they are served: which of them a ref means, and which requests its value may travel in.
 import type { Bundle, ResourceEntry } from '../config/bundle.ts';
-import { KzError } from '../core/errors.ts';
+import { KzError, type Place } from '../core/errors.ts';
 import { compileRefGlob, literalPrefix, type RefGlob } from '../policy/ref.ts';
+import { parsePathPattern } from '../policy/request-path.ts';
 import { compileRules, type Rule } from '../policy/rule.ts';
+import { ServerFailure } from './failure.ts';
+import { checkFetch, readFetch } from './fetch/fetch-request.ts';
 
 /** A resource as it is served. */
 export interface Resource {
@@ -68,27 +71,60 @@ export class ResourceTable {
 }
 
 function compileResource(entry: ResourceEntry): Row {
-  const glob = compileRefGlob(entry.ref);
-  if ('problem' in glob) {
-    throw new KzError('config-invalid', `resource ${JSON.stringify(entry.ref)} ${glob.problem}`, { at: entry.at });
-  }
-  const paths: readonly (string | undefined)[] = entry.paths ?? [undefined];
-  const entries = entry.hosts.flatMap((host) => paths.map((path) => ({ allow: true, host, path, methods: entry.methods })));
-  // Rules call themselves after the config that they usually come from.
-  const rules = entry.methods.length === 0 ? [] : compiled(entry, entries);
-  return { resource: { entry, rules }, glob, prefix: literalPrefix(entry.ref).length };
+  const { ref, places } = entry;
+  const glob = compileRefGlob(ref);
+  const problems = pathProblems(entry);
+  if ('problem' in glob) throw KzError.all([wrong(entry, glob.problem, { at: places?.ref }), ...problems]);
+  if (problems.length > 0) throw KzError.all(problems);
+  const resource = { entry, rules: rulesOf(entry) };
+  requireCheckable(resource);
+  return { resource, glob, prefix: literalPrefix(ref).length };
 }
 
-function compiled(entry: ResourceEntry, entries: Parameters<typeof compileRules>[0]): readonly Rule[] {
+function pathProblems(entry: ResourceEntry): readonly KzError[] {
+  return (entry.paths ?? []).flatMap((path, index) => {
+    const read = parsePathPattern(path);
+    if (!('problem' in read)) return [];
+    return [wrong(entry, `has a path ${JSON.stringify(path)} that ${read.problem}`, { at: entry.places?.paths[index] })];
+  });
+}
+
+function rulesOf(entry: ResourceEntry): readonly Rule[] {
+  const { hosts, methods, places } = entry;
+  if (methods.length === 0) return [];
+  const paths: readonly (string | undefined)[] = entry.paths ?? [undefined];
+  const entries = hosts.flatMap((host) => paths.map((path) => ({ allow: true, host, path, methods })));
   try {
-    return compileRules(entries);
+    return compileRules(entries, (index) => places?.hosts[Math.floor(index / paths.length)]);
   } catch (error) {
     if (!(error instanceof KzError)) throw error;
-    const problems = error.code === 'several' ? error.problems : [error];
-    throw KzError.all(
-      [...new Set(problems.map(({ message }) => message.replace(/^blind\.connections\.\d+ /, '')))].map(
-        (message) => new KzError('config-invalid', `resource ${JSON.stringify(entry.ref)} ${message}`, { at: entry.at }),
-      ),
-    );
+    // Rules call themselves after the config that they usually come from. A host is in one for each path.
+    const found = new Map((error.code === 'several' ? error.problems : [error]).map((each) => [withoutIndex(each.message), each.at]));
+    throw KzError.all([...found].map(([problem, at]) => wrong(entry, problem, { at })));
   }
+}
+
+function withoutIndex(message: string): string {
+  return message.replace(/^blind\.connections\.\d+ /, '');
+}
+
+/** A check that would always be refused is no check. */
+function requireCheckable(resource: Resource): void {
+  const { entry } = resource;
+  const { ref, from = '{ref}', check, places } = entry;
+  if (check === undefined) return;
+  if (ref.includes('*') && from.includes('{')) {
+    const hint = 'give the one that is checked a resource of its own, or leave `check` out';
+    throw wrong(entry, 'has a check, and is a pattern: nobody can say which value is meant', { at: places?.check, hint });
+  }
+  try {
+    checkFetch(readFetch(check), resource);
+  } catch (error) {
+    if (!(error instanceof ServerFailure)) throw error;
+    throw wrong(entry, `has a check that would be refused: ${error.message}`, { at: places?.check, hint: error.hint });
+  }
+}
+
+function wrong({ ref, at }: ResourceEntry, problem: string, known: { at: Place | undefined; hint?: string | undefined }): KzError {
+  return new KzError('config-invalid', `resource ${JSON.stringify(ref)} ${problem}`, { at: known.at ?? at, hint: known.hint });
 }

@@ -54,7 +54,7 @@ export interface ServerOptions {
   readonly jwt: { readonly file: string | undefined; readonly audience: string | undefined };
   readonly tokenKeyFile: string | undefined;
   readonly healthCheck: boolean;
-  /** `-`, `stderr`, `none` or a file. */
+  /** What `--audit` says: see server-flags.ts. */
   readonly audit: string | undefined;
   /** Of one caller; 0: as many as it likes. */
   readonly callsPerSecond: number;

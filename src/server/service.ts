@@ -6,7 +6,7 @@ import { KzError } from '../core/errors.ts';
 import type { Secret } from '../core/secret.ts';
 import { permit, type CompiledPolicy, type PolicyInput, type PolicyRequest, type Tool, type Verdict } from '../policy/permit.ts';
 import { refProblem } from '../policy/ref.ts';
-import type { Backends } from './backends.ts';
+import { wordsOf, type Backends } from './backends.ts';
 import { DecidingTime } from './policies/deciding-time.ts';
 import { Line, whoIs, type Facts } from './decision-line.ts';
 import { ServerFailure } from './failure.ts';
@@ -223,8 +223,9 @@ export class LiveService implements Service {
   #unavailable({ ref, resource }: Pick<Grant, 'ref' | 'resource'>, error: unknown): ServerFailure {
     const { resolver } = resource.entry;
     const known = error instanceof KzError ? error : undefined;
-    const why = known === undefined ? 'an unexpected error' : `${known.message}${known.hint === undefined ? '' : ` (${known.hint})`}`;
-    this.#options.tell(`backend ${resolver} gave no value for ${ref}: ${why}`);
+    this.#options.tell(
+      `backend ${resolver} gave no value for ${ref}: ${known === undefined ? 'an unexpected error' : wordsOf(known, resolver)}`,
+    );
     const code = known?.code === 'provider-timeout' ? 'secret-timeout' : 'secret-unavailable';
     return new ServerFailure(code, `backend ${resolver} gave no value for ${ref} (${known?.code ?? 'internal'})`, { cause: error });
   }

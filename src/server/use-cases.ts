@@ -78,7 +78,7 @@ export class UseCases {
     const { method, target, reading } = request;
     const facts = { method, host: target.host, path: reading, isAmbiguous: reading === '' };
     return service.with(caller, { tool: 'fetch', face, ref, resolver, context, request: facts }, async (grant) => {
-      checkFetch(request, grant.resource);
+      checkFetch(request, grant.resource, ref);
       const secret = await grant.secret(signal);
       const options = { upstream, signal, timeoutMs, progress, caller };
       const result = await sendFetch(request, { entry: grant.resource.entry, ref, secret }, options);

@@ -93,6 +93,9 @@ it.each<[string, string, string]>([
     'http://issuer.example',
     '4:5 issuer_url "http://issuer.example" is not https → plain http is for this machine alone',
   ],
+  ['https://issuer.example', 'https://issuer.example/?a=b', '4:5 issuer_url has a ? query'],
+  ['https://issuer.example', 'https://issuer.example?', '4:5 issuer_url has a ? query'],
+  ['https://issuer.example', 'https://issuer.example/#?a', '4:5 issuer_url "https://issuer.example/#?a" has a # fragment'],
   ['audience: kz', 'audience: 5', '6:5 audience 5 is neither text nor a list of texts → put it in quotes'],
   ['audience: kz', 'audience: kz\n    max_age: 3600', '7:5 max_age is a number, not text → write 3600s, if seconds are meant'],
   [
@@ -153,6 +156,29 @@ it.each<[string, string, string]>([
 ])('%s as %s, and nothing else', async (right, wrong, expected) => {
   expect(RIGHT).toContain(right);
   expect(await words(RIGHT.replace(right, wrong))).toEqual([expected]);
+});
+
+it.each(['00AD', '034F', '115F', '1160', '180B', '2003', '200D', '2800', '3164', 'FE0F', 'FFA0', '00A0'])(
+  'refuses a name with U+%s, which cannot be seen, and takes it in a description',
+  async (code) => {
+    const unseen = `"a\\u${code}b"`;
+    const bundle = RIGHT.replace('    hosts:', `    description: ${unseen}\n    hosts:`);
+    expect(await words(bundle)).toEqual([]);
+    const named = bundle
+      .replace('name: github', `name: ${unseen}`)
+      .replace('name: reads', `name: ${unseen}`)
+      .replace('  gh: {', `  ${unseen}: {`);
+    expect((await words(named)).map((text) => text.replace(/^(\d+):.* (holds a character that cannot be seen).*/, '$1 $2'))).toEqual([
+      '18 holds a character that cannot be seen',
+      '3 holds a character that cannot be seen',
+      '8 holds a character that cannot be seen',
+      expect.stringContaining('resolver "gh" is not') as string,
+    ]);
+  },
+);
+
+it('takes names with spaces and letters of any language', async () => {
+  expect(await words(RIGHT.replace('name: reads', 'name: Größe 読む'))).toEqual([]);
 });
 
 it.each([

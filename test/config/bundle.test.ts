@@ -76,6 +76,7 @@ it('loads the example of KeyZero with hosts, methods and audience', async () => 
       hosts: ['api.github.com'],
       methods: ['GET'],
       at: { file, line: 13, column: 5 },
+      places: expect.objectContaining({ ref: { file, line: 13, column: 5 }, paths: [] }) as unknown,
     },
   ]);
   expect([...bundle.backends.values()].map(({ provider, options, path }) => ({ provider, options, path }))).toEqual([

@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { BackendEntry, ResourceEntry } from '../../src/config/bundle.ts';
-import { providerRef, type Backends } from '../../src/server/backends.ts';
+import { inBundle, providerRef, type Backends } from '../../src/server/backends.ts';
 import { compileBundle } from '../../src/server/compile.ts';
 import type { FoundResource } from '../../src/server/resources.ts';
 import { Retired } from '../../src/server/retired.ts';
@@ -119,4 +119,11 @@ describe('the ref that a provider gets', () => {
   ])('is never %s', (_, { at, entry, ref, captures }) => {
     expect(() => providerRef(at, entry, { ref, captures })).toThrow(expect.objectContaining({ code: 'ref-invalid' }) as Error);
   });
+});
+
+it('names the backend where a provider names its table', () => {
+  expect(inBundle('correct `url` in [providers.vault], or [providers.1password]', 'a$&b')).toBe(
+    'correct `url` in backend "a$&b", or backend "a$&b"',
+  );
+  expect(inBundle(undefined, 'a')).toBeUndefined();
 });

@@ -27,7 +27,7 @@ async function reloader(more: Partial<ReloadOptions> = {}): Promise<Reloader> {
   const { context } = lab.options();
   const known = await identify(lab.bundle);
   return new Reloader(lab.bundle, {
-    ...{ context, known, signal: ending.signal },
+    ...{ context, known, signal: ending.signal, settleMs: 10 },
     adopt: (compiled) => adopted.push(compiled),
     refuse: (error) => refused.push(error),
     ...more,
@@ -71,7 +71,7 @@ it.each([
   const known = await identify(at);
   if (text !== undefined) writeFileSync(at, text);
   const bundle = new Reloader(at, {
-    ...{ context, known, signal: ending.signal },
+    ...{ context, known, signal: ending.signal, settleMs: 10 },
     adopt: (compiled) => adopted.push(compiled),
     refuse: (error) => refused.push(error),
   });
@@ -79,6 +79,19 @@ it.each([
   await expect.poll(() => refused.map((error) => error.code)).toContain(code);
   writeFileSync(at, lab.bundleText());
   await expect.poll(names, { timeout: 3000 }).toContain('reads');
+});
+
+it('takes no bundle that is still being written: a part of it may allow more than the whole', async () => {
+  const whole = lab.bundleText().replace('name: reads', 'name: whole');
+  await reloader({ settleMs: 150 });
+  // In place, and slowly.
+  const { length } = whole;
+  for (const part of [0.5, 0.7, 0.9, 1]) {
+    writeFileSync(lab.bundle, whole.slice(0, Math.floor(length * part)));
+    await new Promise((resolve) => setTimeout(resolve, 70));
+  }
+  await expect.poll(names, { timeout: 5000 }).toEqual(['whole']);
+  expect(refused).toEqual([]);
 });
 
 it('tries one again that was refused, and says no more of it until it is served', async () => {

@@ -24,6 +24,17 @@ async function problems(config: string | Buffer, args: readonly string[] = ['lis
 }
 
 describe('a config', () => {
+  it.each([
+    ['kz.internal:8443', 'url "kz.internal:8443" is no http or https URL', 'write it as `https://kz.internal`'],
+    ['ftp://kz.internal', 'url "ftp://kz.internal" is no http or https URL', 'write it as `https://kz.internal`'],
+    ['http://kz.internal', 'url "http://kz.internal" would be sent a JWT in the clear', 'write `https://`; http is for this machine only'],
+    ['http://a:CANARY-pw@kz.internal', 'url would be sent a JWT in the clear', 'write `https://`; http is for this machine only'],
+    ['kz.internal', 'url "kz.internal" does not have the right form', 'an address with its scheme: "https://kz.internal"'],
+  ])('with a kz server at %s', async (url, message, hint) => {
+    const config = `[providers.keyzero]\nurl = "${url}"\n[secrets]\n`;
+    expect(await problems(config, ['validate'])).toEqual([`kz: error: .keyzero.toml:2:1: ${message}`, `kz: hint: ${hint}`]);
+  });
+
   it('with an unknown key, at any level', async () => {
     expect(await problems('[secrets]\nA = { provider = "env", ref = "A", requird = false }\n')).toEqual([
       'kz: error: .keyzero.toml:2:36: unknown key "requird" in secrets.A',

@@ -101,15 +101,17 @@ describe.skipIf(!COMMANDS.some(({ name }) => name === 'policy'))('kz policy', ()
 
   it.each([
     [['--url', 'https://api.github.com/user'], 0, undefined],
-    [['--url', 'https://evil.example/'], 1, 'github/* may not go to evil.example; allowed are hosts api.github.com; methods GET'],
-    [['--url', 'http://api.github.com/'], 1, 'github/* may go to api.github.com through https only'],
-    [['--url', 'https://api.github.com/', '--method', 'DELETE'], 1, 'github/* may not be used with DELETE; '],
+    [['--url', 'https://evil.example/'], 1, 'github/pat may not go to evil.example; allowed are hosts api.github.com; methods GET'],
+    [['--url', 'http://api.github.com/'], 1, 'github/pat may go to api.github.com through https only'],
+    [['--url', 'https://api.github.com/', '--method', 'DELETE'], 1, 'github/pat may not be used with DELETE; '],
+    [['--url', 'https://evil.example/', '--tool', 'proxy'], 1, 'github/pat may not go to evil.example; '],
+    [['--url', 'https://api.github.com/user?q=1', '--tool', 'proxy'], 0, undefined],
     [['--url', 'https://evil.example/', '--tool', 'list'], 0, undefined],
   ])('says what policies allow and the resource does not: %j', async (flags, status, refused) => {
     const args = [...explain, '--claims', '-', ...flags];
     const { stdout, code } = await story.kz(args, { input: JSON.stringify(CLAIMS) });
     expect(code).toBe(status);
-    expect(stdout).toMatch(/^verdict +allowed\n/);
+    expect(stdout).toMatch(refused === undefined ? /^verdict +allowed\n/ : /^verdict +refused \(url-forbidden\)\n/);
     if (refused === undefined) expect(stdout).not.toMatch(/^refused/m);
     else expect(stdout.split(/^refused +/m)[1]).toContain(refused);
     const json = await story.kz([...args, '--json'], { input: JSON.stringify(CLAIMS) });
@@ -117,6 +119,20 @@ describe.skipIf(!COMMANDS.some(({ name }) => name === 'policy'))('kz policy', ()
       refused === undefined ? null : expect.objectContaining({ code: 'url-forbidden' }),
     );
   });
+
+  it.each([[[]], [['--tool', 'fetch', '--url', 'https://api.github.com/']], [['--tool', 'proxy']]])(
+    'says that what policies allow is not there: %j',
+    async (flags) => {
+      story.write('bundle.yaml', BUNDLE.replace('ref: "github/*"', 'ref: github/app'));
+      const args = [...explain, '--claims', '-', ...flags];
+      const { stdout, code } = await story.kz(args, { input: JSON.stringify(CLAIMS) });
+      expect(code).toBe(1);
+      expect(stdout).toMatch(/^verdict +refused \(ref-unknown\)\npolicy +ci-reads\n/);
+      expect(stdout).toMatch(/^refused +no resource is called github\/pat; it has github\/app$/m);
+      const denied = await story.kz([...explain, '--claims', '-', ...flags], { input: JSON.stringify({ ...CLAIMS, ref: 'x' }) });
+      expect(denied).toMatchObject({ code: 1, stdout: expect.stringMatching(/^verdict +denied\n(?:(?!refused)[^])*$/) as string });
+    },
+  );
 
   it.each([
     [[], 'no claims were given'],

@@ -234,6 +234,26 @@ describe('a bundle that is right', () => {
     expect(warnings.filter((text) => words.test(text))).toHaveLength(1);
   });
 
+  it('has expressions that are found anywhere, and is warned of them where they allow', async () => {
+    const rule = `org.matches('acme/app') && !org.matches('evil') && matches(branch, '^main') && ref.matches('github/*')`;
+    scene.keep(
+      'bundle.yaml',
+      scene.text({
+        policies: [
+          { name: 'reads', effect: 'allow', rule },
+          { name: 'never', effect: 'deny', rule: `org.matches('acme')` },
+        ],
+      }),
+    );
+    const text =
+      'the rule of policy "reads" has matches("acme/app"), which is true of every text that holds it: for the whole text write "^acme/app$"';
+    const { code, stderr } = await check();
+    expect(code, stderr).toBe(0);
+    expect(stderr.split('\n').filter((line) => line.includes('matches('))).toEqual([expect.stringMatching(/:\d+:\d+: /)]);
+    expect(stderr).toContain(text);
+    expect((await checkJson(0)).warnings.filter((warning) => warning.includes('matches('))).toHaveLength(1);
+  });
+
   it('is asked for no network without --live', async () => {
     await check();
     expect(scene.issuer.requests).toEqual([]);
@@ -269,9 +289,17 @@ describe('--live', () => {
     await Promise.all([down.close(), sick.close()]);
     expect(code, stderr).toBe(1);
     expect(stdout).toMatch(/^issuer lab +ok$/m);
-    expect(stdout).toMatch(/^issuer down +cannot reach http:\S+ \(ECONNREFUSED\)$/m);
+    expect(stdout).toMatch(/^issuer down +cannot reach http:\S+ \(ECONNREFUSED\); check the address, and the network$/m);
     expect(stdout).toMatch(/^issuer sick +.*500/m);
     expect(stdout).toMatch(/^backend vault +.*nothing listens there \(ECONNREFUSED\); is it running\? check `address` in backend "vault"/m);
+  });
+
+  it('says what to do about an issuer', async () => {
+    const discovered = scene.issuer.yaml({ issuer_url: `${scene.issuer.url}/`, jwks_url: undefined, map: { org: 'o' } });
+    scene.bundle({ issuers: [discovered] });
+    const { code, stdout } = await check('--live');
+    expect(code).toBe(1);
+    expect(stdout).toMatch(/^issuer lab +.* is the discovery document of another issuer; its `issuer` must be the same as `issuer_url`/m);
   });
 
   it('waits no longer than --timeout, and ends by a signal', async () => {

@@ -88,10 +88,15 @@ describe('kz server token', () => {
     [['--claim', 'x'], '--claim needs a name and a value'],
     [['--ttl', '1ms'], 'a token lives for a second at least'],
     [['--key', 'nowhere.pem'], 'there is no key nowhere.pem, which --key names'],
+    [['--subject', ''], '--subject is empty\nkz: hint: name it, or leave --subject out'],
+    [['--subject', ' '], '--subject is empty'],
+    [['--audience', ''], '--audience is empty'],
+    [['--out', 'nowhere/a.jwt'], '/nowhere, which --out names\nkz: hint: correct --out, or make the folder first'],
   ])('refuses %j', async (args, words) => {
     const { code, stdout, stderr } = await story.kz(['server', 'token', ...args]);
     expect({ failed: code !== 0, stdout }).toEqual({ failed: true, stdout: '' });
     expect(stderr).toContain(words);
+    expect(existsSync(inProject('nowhere'))).toBe(false);
   });
 
   it('says how to get a key', async () => {
@@ -114,6 +119,15 @@ describe('kz server put', () => {
     story.config('[secrets]\nSAME = { provider = "store", ref = "github-pat" }\n');
     const { stdout } = await story.kz(['get', 'SAME'], { reveals: true });
     expect(stdout.trim()).toBe(value);
+  });
+
+  it.each([['put', 'github/pat'], ['check'], ['start']])('without --bundle says which one is here: %s', async (command, ...rest) => {
+    const words = [command, ...rest];
+    const needs = `kz: error: kz server ${command} needs --bundle\nkz: hint: `;
+    const without = await story.kz(['server', ...words]);
+    expect(without).toMatchObject({ code: 2, stderr: `${needs}run \`kz server ${command} --help\`\n` });
+    await story.kz(['server', 'init']);
+    expect(await story.kz(['server', ...words])).toMatchObject({ code: 2, stderr: `${needs}add \`-b bundle.yaml\`\n` });
   });
 
   it('knows what the bundle does not have', async () => {

@@ -147,24 +147,32 @@ interface Refusal {
   readonly hint: string | null;
 }
 
-/** What policies allow, the resource may not: hosts, methods and paths are its own. Undefined: nothing, or no URL is asked for. */
+/** What policies allow, the resource may not: there may be none, and hosts, methods and paths are its own. Undefined: nothing is refused. */
 async function refusalOf(bundle: Bundle, { ref, url, method, tool = 'fetch' }: ExplainFlags): Promise<Refusal | undefined> {
-  if (url === undefined || tool !== 'fetch') return undefined;
   const [{ checkFetch, readFetch }, { ResourceTable }, { ServerFailure }] = await Promise.all([
     import('../../server/fetch/fetch-request.ts'),
     import('../../server/resources.ts'),
     import('../../server/failure.ts'),
   ]);
   const found = ResourceTable.compile(bundle).find(ref);
-  if (found === undefined) return undefined;
+  if (found === undefined) {
+    const refs = bundle.resources.map((resource) => resource.ref).join(', ');
+    return { code: 'ref-unknown', message: `no resource is called ${ref}`, hint: refs === '' ? 'the bundle has none' : `it has ${refs}` };
+  }
+  if (url === undefined || !SENDING.includes(tool)) return undefined;
   try {
-    checkFetch(readFetch({ url, ...(method === undefined ? {} : { method }) }), found.resource);
+    const request = readFetch({ url, ...(method === undefined ? {} : { method }) });
+    // Through the proxy, the token stands where the credential will.
+    checkFetch(tool === 'proxy' ? { ...request, query: '' } : request, found.resource, ref);
     return undefined;
   } catch (error) {
     if (!(error instanceof ServerFailure)) throw error;
     return { code: error.code, message: error.message, hint: error.hint ?? null };
   }
 }
+
+/** Of both, the value travels in a request. */
+const SENDING: readonly Tool[] = ['fetch', 'proxy'];
 
 async function claimsOf({ claims: file, claim, jwtFile }: ExplainFlags): Promise<Readonly<Record<string, unknown>>> {
   const { parseClaims, unprovenClaims } = await import('../../server/policies/policy-explain.ts');
@@ -204,7 +212,7 @@ function report({ input, verdict, resource }: PolicyExplanation, refusal: Refusa
   const asked = [request.tool, request.method, request.host + request.path].filter((part) => part !== '').join(' ');
   print(
     table([
-      ['verdict', verdict.allow ? 'allowed' : 'denied'],
+      ['verdict', refusal === undefined ? (verdict.allow ? 'allowed' : 'denied') : `refused (${refusal.code})`],
       ['policy', `${verdict.policy}${WHY[verdict.why]}`],
       ['issuer', `${issuer}${jwtFile === undefined ? '' : ' (the token was not verified)'}`],
       ...known,

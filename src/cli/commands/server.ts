@@ -1,6 +1,7 @@
 // `kz server`: lets agents and workloads use credentials that they do not hold, after a token and a policy said yes.
 import { stdin, stdout } from 'node:process';
 import { Option, type Command } from 'commander';
+import type { BundleWarning } from '../../config/bundle-warnings.ts';
 import { bundleWarnings } from '../../config/bundle.ts';
 import { formatPlace, KzError } from '../../core/errors.ts';
 import { parseAuthority } from '../../core/host-name.ts';
@@ -121,6 +122,7 @@ async function start(flags: StartFlags): Promise<void> {
       tell: tellWithoutWaiting,
     });
     for (const line of server.announcements) notice(line);
+    if (flags.mcp === true && stdin.isTTY) notice('speaks MCP on standard input: an MCP client is meant to start this command');
     signals.deliverTo((signal) => {
       if (signal === 'SIGHUP') server.reload();
       else if (signal !== 'SIGUSR1' && signal !== 'SIGUSR2') server.stop();
@@ -208,7 +210,9 @@ async function check(flags: CheckFlags): Promise<void> {
     const { compileBundle } = await import('../../server/compile.ts');
     const compiled = await compileBundle(flags.bundle, { context: providerContext() });
     const live = flags.live === true ? await askAll(compiled, flags.timeout) : [];
-    report(compiled, live, flags);
+    const { searchWarnings } = await import('../../server/policies/compile-policies.ts');
+    const warnings = [...bundleWarnings(compiled.bundle), ...searchWarnings(compiled.bundle, compiled.policies)];
+    report({ ...compiled, warnings }, live, flags);
     if (live.some(({ problem }) => problem !== undefined)) process.exitCode = 1;
   } catch (error) {
     if (flags.json !== true || !(error instanceof KzError)) throw error;
@@ -231,9 +235,10 @@ async function askAll({ verifier, backends }: Compiled, timeoutMs: number): Prom
   const signals = new Signals();
   try {
     return await interruptible(signals, AbortSignal.timeout(timeoutMs), async (signal) => {
+      const { inBundle } = await import('../../server/backends.ts');
       const [issuers, found] = await Promise.all([verifier.check(signal), backends.check(signal)]);
       return [
-        ...[...issuers].map(([name, problem]) => ({ what: `issuer ${name}`, problem })),
+        ...[...issuers].map(([name, error]) => ({ what: `issuer ${name}`, problem: error?.message, hint: error?.hint })),
         ...found.map(({ name, error }) => ({ what: `backend ${name}`, problem: error?.message, hint: inBundle(error?.hint, name) })),
       ];
     });
@@ -243,15 +248,13 @@ async function askAll({ verifier, backends }: Compiled, timeoutMs: number): Prom
   }
 }
 
-/** Providers name their table of `.keyzero.toml`; here it is the backend that has those options. */
-function inBundle(hint: string | undefined, backend: string): string | undefined {
-  return hint?.replaceAll(/\[providers\.[\w-]+\]/g, () => `backend ${JSON.stringify(backend)}`);
-}
-
 const GIVE_BACK_MS = 1500;
 
-function report({ bundle, policies }: Compiled, live: readonly LiveFinding[], flags: CheckFlags): void {
-  const warnings = bundleWarnings(bundle);
+interface Checked extends Compiled {
+  readonly warnings: readonly BundleWarning[];
+}
+
+function report({ bundle, policies, warnings }: Checked, live: readonly LiveFinding[], flags: CheckFlags): void {
   const { file, version, issuers, resources, backends } = bundle;
   if (flags.json === true) {
     const counts = { issuers: issuers.length, policies: policies.length, resources: resources.length, backends: backends.size };

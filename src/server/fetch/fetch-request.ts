@@ -48,17 +48,17 @@ export function readFetch(input: FetchInput): FetchRequest {
   return { ...url, reading: others.length === 0 ? reading : '', method, headers, body };
 }
 
-/** Does the resource allow it? Throws url-forbidden, with what is allowed, or header-forbidden. */
-export function checkFetch(request: FetchRequest, resource: Resource): void {
+/** Does the resource allow it? Throws url-forbidden, with what is allowed, or header-forbidden. `ref` is the one that was asked for. */
+export function checkFetch(request: FetchRequest, resource: Resource, ref = resource.entry.ref): void {
   const { entry, rules } = resource;
   const { target, method, path, query } = request;
   // 1. Host, method and path. Without rules `decide` allows everything; here nobody has allowed anything.
-  if (rules.length === 0) throw new ServerFailure('url-forbidden', `no request may carry ${entry.ref}: the resource names no hosts`);
+  if (rules.length === 0) throw new ServerFailure('url-forbidden', `no request may carry ${ref}: the resource names no hosts`);
   const decision = decide({ host: target.host, port: target.port, method, path }, rules);
-  if (!decision.allow) throw outside(request, resource);
+  if (!decision.allow) throw outside(request, resource, ref);
   // 2. Without TLS anybody on the way reads along.
   if (!target.tls && !namedHosts(entry).coversClear(target.host, target.port)) {
-    throw new ServerFailure('url-forbidden', `${entry.ref} may go to ${placeOf(target)} through https only`);
+    throw new ServerFailure('url-forbidden', `${ref} may go to ${placeOf(target)} through https only`);
   }
   // 3. Nothing of the caller's beside the credential, or in its place.
   checkHeaders(request.headers, entry);
@@ -152,15 +152,14 @@ function refuseMethodOverride({ method, query, headers, body }: Pick<FetchReques
   }
 }
 
-function outside({ target, method, path }: FetchRequest, { entry, rules }: Resource): ServerFailure {
+function outside({ target, method, path }: FetchRequest, { entry, rules }: Resource, ref: string): ServerFailure {
   const forHost = rules.filter((rule) => rule.covers(target.host, target.port) === true);
   const hint = allowed(entry);
   const fail = (message: string): ServerFailure => new ServerFailure('url-forbidden', message, { hint });
-  if (forHost.length === 0) return fail(`${entry.ref} may not go to ${placeOf(target)}`);
-  if (!forHost.some(({ methods }) => methods === undefined || methods.has(method)))
-    return fail(`${entry.ref} may not be used with ${method}`);
-  if (readings(path).length === 0) return fail(`${entry.ref} is for some paths only, and servers read this one in different ways`);
-  return fail(`${entry.ref} may not be used for this path of ${placeOf(target)}`);
+  if (forHost.length === 0) return fail(`${ref} may not go to ${placeOf(target)}`);
+  if (!forHost.some(({ methods }) => methods === undefined || methods.has(method))) return fail(`${ref} may not be used with ${method}`);
+  if (readings(path).length === 0) return fail(`${ref} is for some paths only, and servers read this one in different ways`);
+  return fail(`${ref} may not be used for this path of ${placeOf(target)}`);
 }
 
 function allowed({ hosts, methods, paths }: ResourceEntry): string {

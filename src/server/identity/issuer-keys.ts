@@ -84,15 +84,16 @@ export class IssuerKeys {
   }
 
   /** What is wrong when no keys can be had. Throws the signal's reason when it aborts. */
-  async check(signal: AbortSignal): Promise<string | undefined> {
+  async check(signal: AbortSignal): Promise<KzError | undefined> {
     if (this.#set === undefined) return undefined;
     try {
       const { keys, weak } = await this.#set.current(signal);
       if (keys.length > 0 || this.#fixed.length > 0) return undefined;
-      return weak === 0 ? 'its key set has no key for signatures' : 'all its keys are too weak: RSA keys have 2048 bits or more';
+      const problem = weak === 0 ? 'its key set has no key for signatures' : 'all its keys are too weak: RSA keys have 2048 bits or more';
+      return new KzError('provider-failed', problem);
     } catch (error) {
       signal.throwIfAborted();
-      return messageOf(error);
+      return error instanceof KzError ? error : new KzError('provider-failed', messageOf(error), { cause: error });
     }
   }
 
@@ -216,9 +217,10 @@ function warnOf({ name }: IssuerEntry, { warn }: KeysOptions): (error: unknown) 
 }
 
 function atIssuer(issuer: IssuerEntry, error: unknown): KzError {
-  const hint = error instanceof KzError ? error.hint : undefined;
-  const message = `the keys of issuer ${JSON.stringify(issuer.name)} cannot be had: ${messageOf(error)}`;
-  return new KzError('config-invalid', message, { at: issuer.at, hint, cause: error });
+  const { name, at, jwksFileAt } = issuer;
+  const hint = (error instanceof KzError ? error.hint : undefined) ?? (jwksFileAt === undefined ? undefined : 'correct `jwks_file`');
+  const message = `the keys of issuer ${JSON.stringify(name)} cannot be had: ${messageOf(error)}`;
+  return new KzError('config-invalid', message, { at: jwksFileAt ?? at, hint, cause: error });
 }
 
 /** Of our own errors only: others may quote what they were given. */

@@ -26,7 +26,7 @@ export function checkClaims(claims: Claims, nowMs: number): CheckedClaims {
   // RFC 7800, so DPoP and certificates: without the key, whoever has found the token would be its holder.
   if (cnf !== undefined)
     throw invalid('is for the holder of a key (`cnf`), which kz does not ask for', 'ask the issuer for a bearer token');
-  if (typeof sub !== 'string' || sub === '') throw invalid('has a `sub` that is no text');
+  if (typeof sub !== 'string' || sub === '') throw invalid('has a `sub` that is empty or no text');
   if (typeof exp !== 'number' || exp > LAST_SECOND) throw invalid('has an `exp` that is no time');
   if (iat !== undefined) {
     if (typeof iat !== 'number') throw invalid('has an `iat` that is no time');

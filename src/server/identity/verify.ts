@@ -103,10 +103,10 @@ export class Verifier {
   }
 
   /** For readiness and the health check: can the keys of every issuer be had? Name of the issuer → what is wrong, or undefined. */
-  async check(signal: AbortSignal): Promise<ReadonlyMap<string, string | undefined>> {
+  async check(signal: AbortSignal): Promise<ReadonlyMap<string, KzError | undefined>> {
     const checked = this.#issuers.map(async ({ entry, keys }) => {
       // It throws when the signal aborts, and then alone.
-      const problem = await keys.check(signal).catch(() => 'its keys did not come in time');
+      const problem = await keys.check(signal).catch(() => new KzError('provider-timeout', 'its keys did not come in time'));
       return [entry.name, problem] as const;
     });
     return new Map(await Promise.all(checked));

@@ -1,5 +1,6 @@
 // MCP over this process's own pipes. Nothing but the protocol goes to standard output. It is over when the client is gone, by whichever sign
 // that shows first: a server that outlives its client is an orphan that nobody finds.
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Readable, Writable } from 'node:stream';
 import { makeMcpServer, withRememberedHealth, type McpOptions } from './mcp.ts';
 import { LineTransport, type McpStreams } from './mcp-lines.ts';
@@ -18,7 +19,7 @@ export async function serveMcpStdio(options: McpOptions, { stdin, stdout }: McpS
   // The transport closes by itself when a message is too long.
   await Promise.race([gone, transport.closed]);
   await server.close();
-  await Promise.race([Promise.allSettled(running), pause(GRACE_MS)]);
+  await Promise.race([Promise.allSettled(running), pause(GRACE_MS, undefined, { ref: false })]);
   return 'closed';
 }
 
@@ -44,11 +45,5 @@ function aborted(signal: AbortSignal): Promise<void> {
       },
       { once: true },
     );
-  });
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => {
-    setTimeout(resolve, ms).unref();
   });
 }

@@ -7,6 +7,15 @@ function read(url: string) {
   return { ...target, path, query };
 }
 
+it('says which ref was asked for', async () => {
+  for (const url of ['https://other.test/', 'http://api.test/']) {
+    const message = await failureOf(() => {
+      checkFetch(readFetch({ url }), resource(), 'asked/for');
+    });
+    expect(message).toMatchObject({ code: 'url-forbidden', message: expect.stringMatching(/^asked\/for may /) as string });
+  }
+});
+
 function check(input: FetchInput | string, options?: ResourceOptions): void {
   checkFetch(readFetch(typeof input === 'string' ? { url: input } : input), resource(options));
 }

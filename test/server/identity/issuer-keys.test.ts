@@ -138,7 +138,7 @@ describe('rotation', () => {
     issuer.jwks = { keys: [] };
     nowMs += 21 * MINUTE;
     await expectNoKey(verifier, token(issuer));
-    expect((await verifier.check(signal)).get('lab')).toBe('its key set has no key for signatures');
+    expect((await verifier.check(signal)).get('lab')?.message).toBe('its key set has no key for signatures');
   });
 });
 
@@ -161,7 +161,7 @@ describe('a server that is in trouble', () => {
     const verifier = await open(issuer, {}, timeoutOf(trouble));
     issuer.trouble = trouble;
     await expectUnavailable(verifier, token(issuer), message);
-    expect((await verifier.check(signal)).get('lab')).toMatch(message);
+    expect((await verifier.check(signal)).get('lab')?.message).toMatch(message);
     issuer.trouble = undefined;
     nowMs += 5000;
     await expectGood(verifier, token(issuer));
@@ -271,7 +271,7 @@ describe('a caller who goes away', () => {
   it('ends a check', async () => {
     const issuer = await start();
     const verifier = await open(issuer);
-    expect((await verifier.check(AbortSignal.abort())).get('lab')).toBe('its keys did not come in time');
+    expect((await verifier.check(AbortSignal.abort())).get('lab')?.message).toBe('its keys did not come in time');
   });
 });
 
