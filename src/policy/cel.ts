@@ -248,16 +248,20 @@ function ruleOf(source: string, evaluate: (variables: Record<string, unknown>) =
     evaluate(input) {
       try {
         const made = celInput(input);
-        const run = (): unknown => evaluate(made.variables);
-        const outcome = cost(made) <= CHEAP ? ({ done: true, value: run() } as const) : withinTime(run, TIMEOUT_MS);
-        if (!outcome.done) throw new RuleFault('the rule takes too long');
-        if (typeof outcome.value !== 'boolean') throw new RuleFault('the rule is neither true nor false');
-        return outcome.value;
+        const value = cost(made) <= CHEAP ? evaluate(made.variables) : timed(evaluate, made.variables);
+        if (typeof value !== 'boolean') throw new RuleFault('the rule is neither true nor false');
+        return value;
       } catch (error) {
         throw ruleFault(error, source);
       }
     },
   };
+}
+
+function timed(evaluate: (variables: CelInput['variables']) => unknown, variables: CelInput['variables']): unknown {
+  const outcome = withinTime(() => evaluate(variables), TIMEOUT_MS);
+  if (!outcome.done) throw new RuleFault('the rule takes too long');
+  return outcome.value;
 }
 
 function engineProblem(error: unknown, source: string): CelProblem {

@@ -40,6 +40,9 @@ export interface Verdict {
   /** Name of the policy that decided, or `default-deny`. */
   readonly policy: string;
   readonly why: 'rule' | 'rule-error' | 'no-match';
+}
+
+export interface Explained extends Verdict {
   /** Every policy up to the one that decided. */
   readonly steps: readonly Step[];
 }
@@ -57,27 +60,33 @@ export const DEFAULT_DENY = 'default-deny';
 /** In milliseconds, of all rules. Each of them has less, but there may be many. */
 const LONGEST_MS = 500;
 
-export function permit(input: PolicyInput, policies: readonly CompiledPolicy[]): Verdict {
-  const steps: Step[] = [];
+/** `onStep` hears of every policy up to the one that decides. */
+export function permit(input: PolicyInput, policies: readonly CompiledPolicy[], onStep?: (step: Step) => void): Verdict {
   const started = performance.now();
-  for (const policy of policies) {
-    const { name, effect } = policy;
-    if (performance.now() - started > LONGEST_MS) {
-      steps.push({ policy: name, effect, result: 'error', error: 'the rules before it took too long' });
-      return { allow: false, policy: name, why: 'rule-error', steps };
+  for (const { name: policy, effect, rule } of policies) {
+    let result: Step['result'] = 'error';
+    let error: string | undefined;
+    try {
+      if (performance.now() - started > LONGEST_MS) return late(policy, effect, onStep);
+      result = rule.evaluate(input) ? 'true' : 'false';
+    } catch (problem) {
+      error = problem instanceof RuleFault ? problem.message : 'the rule cannot be evaluated';
     }
-    const step = take(policy, input);
-    steps.push(step);
-    if (step.result === 'true') return { allow: effect === 'allow', policy: name, why: 'rule', steps };
-    if (step.result === 'error' && effect === 'deny') return { allow: false, policy: name, why: 'rule-error', steps };
+    onStep?.({ policy, effect, result, ...(error === undefined ? {} : { error }) });
+    if (result === 'true') return { allow: effect === 'allow', policy, why: 'rule' };
+    if (result === 'error' && effect === 'deny') return { allow: false, policy, why: 'rule-error' };
   }
-  return { allow: false, policy: DEFAULT_DENY, why: 'no-match', steps };
+  return { allow: false, policy: DEFAULT_DENY, why: 'no-match' };
 }
 
-function take({ name: policy, effect, rule }: CompiledPolicy, input: PolicyInput): Step {
-  try {
-    return { policy, effect, result: rule.evaluate(input) ? 'true' : 'false' };
-  } catch (error) {
-    return { policy, effect, result: 'error', error: error instanceof RuleFault ? error.message : 'the rule cannot be evaluated' };
-  }
+/** For people. */
+export function explain(input: PolicyInput, policies: readonly CompiledPolicy[]): Explained {
+  const steps: Step[] = [];
+  const verdict = permit(input, policies, (step) => void steps.push(step));
+  return { ...verdict, steps };
+}
+
+function late(policy: string, effect: Step['effect'], onStep?: (step: Step) => void): Verdict {
+  onStep?.({ policy, effect, result: 'error', error: 'the rules before it took too long' });
+  return { allow: false, policy, why: 'rule-error' };
 }

@@ -15,10 +15,13 @@ export const NOTHING_KNOWN: Omit<Decision, 'time' | 'id' | 'face'> = {
 
 export class Line {
   readonly facts: Facts;
-  readonly #started = performance.now();
+  readonly #startedAt: number;
 
-  constructor(known: Partial<Facts> & Pick<Facts, 'face'>) {
-    this.facts = { ...NOTHING_KNOWN, time: new Date().toISOString(), id: decisionId(), ...known };
+  /** `startedAt`: of `performance.now()`. */
+  constructor(known: Partial<Facts> & Pick<Facts, 'face'>, startedAt = performance.now()) {
+    this.#startedAt = startedAt;
+    const time = new Date(Date.now() - (performance.now() - startedAt)).toISOString();
+    this.facts = { ...NOTHING_KNOWN, time, id: decisionId(), ...known };
   }
 
   set(known: Partial<Facts>): void {
@@ -26,7 +29,7 @@ export class Line {
   }
 
   end(outcome: Decision['outcome'], code: string | null = null): void {
-    this.set({ outcome, code, ms: Math.round((performance.now() - this.#started) * 100) / 100 });
+    this.set({ outcome, code, ms: Math.round((performance.now() - this.#startedAt) * 100) / 100 });
   }
 
   /** Who goes away was not refused. */

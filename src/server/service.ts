@@ -125,14 +125,15 @@ export class LiveService implements Service {
   }
 
   async verify(jwt: string | undefined, face: Face, signal: AbortSignal): Promise<Caller> {
-    const line = new Line({ face });
+    const startedAt = performance.now();
+    let caller: Caller | undefined;
     try {
-      const caller = await this.#served.verifier.verify(jwt, signal);
-      line.set(whoIs(caller));
+      caller = await this.#served.verifier.verify(jwt, signal);
       this.#options.limits.take(caller);
       return caller;
     } catch (error) {
       const failure = this.#withoutAddresses(this.#asFailure(error, signal));
+      const line = new Line({ face, ...(caller === undefined ? {} : whoIs(caller)) }, startedAt);
       line.fail(failure);
       this.#options.audit(line.facts);
       throw failure;

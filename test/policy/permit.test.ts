@@ -1,7 +1,7 @@
 // The order of policies, and what an error in one of them means.
 import { beforeAll, describe, expect, it } from 'vitest';
 import { openCel, type CelEngine } from '../../src/policy/cel.ts';
-import { permit, type CompiledPolicy, type PolicyInput } from '../../src/policy/permit.ts';
+import { explain, permit, type CompiledPolicy, type PolicyInput } from '../../src/policy/permit.ts';
 
 let engine: CelEngine;
 beforeAll(async () => {
@@ -31,7 +31,7 @@ const FAILS = "claims.team == 'a'";
 
 describe('permit', () => {
   it('takes the first rule that is true', () => {
-    const verdict = permit(INPUT, policies("deny: org == 'evil'", "allow: org == 'acme'", 'deny: true'));
+    const verdict = explain(INPUT, policies("deny: org == 'evil'", "allow: org == 'acme'", 'deny: true'));
     expect(verdict).toEqual({
       allow: true,
       policy: "org == 'acme'",
@@ -45,19 +45,19 @@ describe('permit', () => {
   });
 
   it('denies what no rule is true of', () => {
-    expect(permit(INPUT, [])).toEqual({ allow: false, policy: 'default-deny', why: 'no-match', steps: [] });
+    expect(explain(INPUT, [])).toEqual({ allow: false, policy: 'default-deny', why: 'no-match', steps: [] });
     expect(permit(INPUT, policies('allow: false'))).toMatchObject({ allow: false, policy: 'default-deny', why: 'no-match' });
   });
 
   it('passes an allow over that fails', () => {
-    const verdict = permit(INPUT, policies(`allow: ${FAILS}`, "allow: ref.matches('github/*')"));
+    const verdict = explain(INPUT, policies(`allow: ${FAILS}`, "allow: ref.matches('github/*')"));
     expect(verdict).toMatchObject({ allow: true, policy: "ref.matches('github/*')" });
     expect(verdict.steps[0]).toEqual({ policy: FAILS, effect: 'allow', result: 'error', error: 'there is no such key: claims.team' });
     expect(permit(INPUT, policies(`allow: ${FAILS}`))).toMatchObject({ allow: false, policy: 'default-deny', why: 'no-match' });
   });
 
   it('denies by a deny that fails', () => {
-    expect(permit(INPUT, policies(`deny: ${FAILS}`, 'allow: true'))).toEqual({
+    expect(explain(INPUT, policies(`deny: ${FAILS}`, 'allow: true'))).toEqual({
       allow: false,
       policy: FAILS,
       why: 'rule-error',
@@ -75,7 +75,7 @@ describe('permit', () => {
         throw new Error('CANARY-value');
       },
     };
-    const verdict = permit(INPUT, [{ name: 'broken', effect: 'deny', rule: broken }]);
+    const verdict = explain(INPUT, [{ name: 'broken', effect: 'deny', rule: broken }]);
     expect(verdict).toMatchObject({ allow: false, why: 'rule-error' });
     expect(JSON.stringify(verdict)).not.toContain('CANARY');
   });

@@ -2,7 +2,7 @@
 import { Option, type Command } from 'commander';
 import { loadBundle, type Bundle } from '../../config/bundle.ts';
 import { formatPlace, KzError } from '../../core/errors.ts';
-import { TOOLS, type Step, type Tool, type Verdict } from '../../policy/permit.ts';
+import { TOOLS, type Explained, type Step, type Tool, type Verdict } from '../../policy/permit.ts';
 import type { CaseResult } from '../../server/policies/policy-cases.ts';
 import type { PolicyExplanation } from '../../server/policies/policy-explain.ts';
 import { useVoice, withSubcommands } from '../options.ts';
@@ -244,6 +244,6 @@ function explanationJson({ input, verdict, resource }: PolicyExplanation): objec
   return { issuer, identity, ref, request, resource: found, ...verdictJson(verdict) };
 }
 
-function verdictJson({ allow, policy, why, steps }: Verdict): object {
+function verdictJson({ allow, policy, why, steps }: Explained): object {
   return { decision: allow ? 'allow' : 'deny', policy, why, steps: steps.map((step) => ({ ...step, error: step.error ?? null })) };
 }

@@ -10,12 +10,12 @@ import { suggest } from '../../core/suggest.ts';
 import { identityOf } from '../../policy/identity.ts';
 import {
   DEFAULT_DENY,
-  permit,
+  explain,
   TOOLS,
   type CompiledPolicy,
   type PolicyInput,
   type PolicyRequest,
-  type Verdict,
+  type Explained,
 } from '../../policy/permit.ts';
 import { refProblem } from '../../policy/ref.ts';
 import { ServerFailure } from '../failure.ts';
@@ -32,13 +32,13 @@ export interface PolicyCase {
 
 export interface CaseResult {
   readonly case: PolicyCase;
-  readonly verdict: Verdict;
+  readonly verdict: Explained;
   readonly passed: boolean;
 }
 
 export function runCases(cases: readonly PolicyCase[], policies: readonly CompiledPolicy[]): readonly CaseResult[] {
   return cases.map((each) => {
-    const verdict = permit(each.input, policies);
+    const verdict = explain(each.input, policies);
     const passed = verdict.allow === (each.expect === 'allow') && (each.policy === undefined || each.policy === verdict.policy);
     return { case: each, verdict, passed };
   });

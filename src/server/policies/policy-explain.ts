@@ -2,7 +2,7 @@
 import type { Bundle, IssuerEntry, ResourceEntry } from '../../config/bundle.ts';
 import { KzError } from '../../core/errors.ts';
 import { decodeText } from '../../providers/document.ts';
-import { permit, type PolicyInput, type PolicyRequest, type Verdict } from '../../policy/permit.ts';
+import { explain, type PolicyInput, type PolicyRequest, type Explained } from '../../policy/permit.ts';
 import { refProblem } from '../../policy/ref.ts';
 import { compilePolicies } from './compile-policies.ts';
 import { issuerNamed, questionOf } from './policy-cases.ts';
@@ -19,7 +19,7 @@ export interface PolicyQuestion {
 
 export interface PolicyExplanation {
   readonly input: PolicyInput;
-  readonly verdict: Verdict;
+  readonly verdict: Explained;
   /** What the ref leads to. Undefined: nothing, and an allowed caller is told that. */
   readonly resource: ResourceEntry | undefined;
 }
@@ -32,7 +32,7 @@ export async function explainPolicy(bundle: Bundle, question: PolicyQuestion): P
   const { policies, problems } = await compilePolicies(bundle);
   if (problems.length > 0) throw KzError.all(problems);
   const input = questionOf(issuerOf(bundle, name, question.claims), { ref, ...asked });
-  return { input, verdict: permit(input, policies), resource: ResourceTable.compile(bundle).find(ref)?.resource.entry };
+  return { input, verdict: explain(input, policies), resource: ResourceTable.compile(bundle).find(ref)?.resource.entry };
 }
 
 function issuerOf(bundle: Bundle, name: string | undefined, { iss }: PolicyQuestion['claims']): IssuerEntry {

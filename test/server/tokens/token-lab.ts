@@ -51,7 +51,7 @@ export interface TokenAsk {
 
 const HOUR_MS = 3_600_000;
 const AUTHORIZATION: CredentialLocation = { kind: 'header', name: 'Authorization', prefix: 'Bearer' };
-const VERDICT: Verdict = { allow: true, policy: 'lab', why: 'rule', steps: [] };
+const VERDICT: Verdict = { allow: true, policy: 'lab', why: 'rule' };
 
 export class TokenLab {
   readonly events: TokenProxyEvent[] = [];
