@@ -1,5 +1,5 @@
 // Who kz is for Google, and the token that says so: from a credentials file, or from the metadata server of a machine at Google.
-import { setTimeout as wait } from 'node:timers/promises';
+import { orAborted } from '../core/abort.ts';
 import { KzError, systemCode } from '../core/errors.ts';
 import { JsonServer } from './ask-json.ts';
 import { LOGIN_HINT, readCredentials, type Credentials, type Fetch } from './gcp-credentials.ts';
@@ -158,20 +158,4 @@ async function askMachine(url: URL): Promise<{ readonly headers: LoginHeaders; r
 function noCredentials(): KzError {
   const problem = 'GOOGLE_APPLICATION_CREDENTIALS is not set, gcloud is not logged in, and this machine has no service account';
   return new KzError('provider-locked', `there are no Google credentials: ${problem}`, { hint: LOGIN_HINT });
-}
-
-/** Google's library knows no signals. */
-async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  const stop = new AbortController();
-  const aborted = wait(2 ** 31 - 1, undefined, { signal: AbortSignal.any([signal, stop.signal]), ref: false }).then(
-    () => undefined,
-    () => undefined,
-  );
-  try {
-    await Promise.race([work, aborted]);
-    signal.throwIfAborted();
-    return await work;
-  } finally {
-    stop.abort();
-  }
 }

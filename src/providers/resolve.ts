@@ -2,6 +2,7 @@
 import { setMaxListeners } from 'node:events';
 import type { ProviderName } from '../config/provider-names.ts';
 import type { ProviderOptions } from '../config/schema.ts';
+import { orAborted } from '../core/abort.ts';
 import { KzError } from '../core/errors.ts';
 import type { Outcome, Provider, ProviderContext, Ref } from './provider.ts';
 import { PROVIDERS } from './table.ts';
@@ -81,12 +82,15 @@ function refKey(provider: ProviderName, ref: Ref): string {
   return [provider, ref.directory, ref.text].join('\0');
 }
 
+/** A provider that does not listen to the signal must not hold the others up. After an abort it has so long to say what it was waiting for. */
+const LAST_WORDS_MS = 50;
+
 async function askProvider(name: ProviderName, refs: readonly Ref[], access: Access, signal: AbortSignal): Promise<readonly Outcome[]> {
   try {
     const provider = await access.open(name);
     // Before it is asked: nobody would hear how that fails.
     signal.throwIfAborted();
-    return await orAborted(provider.get(refs, signal), signal);
+    return await orAborted(provider.get(refs, signal), signal, LAST_WORDS_MS);
   } catch (error) {
     return refs.map(() => failure(providerError(name, error, signal)));
   }
@@ -101,24 +105,6 @@ function providerError(name: ProviderName, error: unknown, signal: AbortSignal):
     });
   }
   return error instanceof KzError ? error : new KzError('provider-failed', `provider ${name} failed`, { cause: error });
-}
-
-/** After an abort, so long for the provider to say what it was waiting for. */
-const LAST_WORDS_MS = 50;
-
-/** A provider that does not listen to the signal must not hold the others up. */
-async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise<T>((resolve, reject) => {
-    const onAbort = (): void => {
-      setTimeout(() => {
-        reject(new Error('aborted', { cause: signal.reason }));
-      }, LAST_WORDS_MS);
-    };
-    signal.addEventListener('abort', onAbort, { once: true });
-    work.then(resolve, reject).finally(() => {
-      signal.removeEventListener('abort', onAbort);
-    });
-  });
 }
 
 function failure(error: KzError): Outcome {

@@ -2,6 +2,7 @@
 // others, what came of their secrets tells.
 import type { Config } from '../config/load.ts';
 import type { ProviderName } from '../config/provider-names.ts';
+import { orAborted } from '../core/abort.ts';
 import { KzError, type ErrorCode } from '../core/errors.ts';
 import type { Lease } from '../providers/provider.ts';
 import type { Access } from '../providers/resolve.ts';
@@ -36,7 +37,7 @@ export async function askProvider(name: ProviderName, access: Access, signal: Ab
   try {
     const provider = await access.open(name);
     if (provider.check === undefined) return { state: 'no-check' };
-    const { detail } = await orAborted(provider.check(signal), signal);
+    const { detail } = await orAborted(provider.check(signal), signal, LAST_WORDS_MS);
     return { state: 'ok', detail, tookMs: tookMs() };
   } catch (error) {
     return { state: 'failed', error: failure(name, error, signal), tookMs: tookMs() };
@@ -88,21 +89,6 @@ async function loginOf(name: ProviderName, access: Access): Promise<Lease | unde
 
 /** After an abort, so long for the provider to say what it was waiting for. */
 const LAST_WORDS_MS = 50;
-
-function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise<T>((resolve, reject) => {
-    const onAbort = (): void => {
-      setTimeout(() => {
-        reject(new Error('aborted', { cause: signal.reason }));
-      }, LAST_WORDS_MS);
-    };
-    if (signal.aborted) onAbort();
-    signal.addEventListener('abort', onAbort, { once: true });
-    work.then(resolve, reject).finally(() => {
-      signal.removeEventListener('abort', onAbort);
-    });
-  });
-}
 
 function failure(name: ProviderName, error: unknown, signal: AbortSignal): KzError {
   if (error instanceof KzError && (!signal.aborted || error.code === 'provider-timeout')) return error;

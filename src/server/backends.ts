@@ -4,6 +4,7 @@ import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import type { BackendEntry, Bundle, ResourceEntry } from '../config/bundle.ts';
 import type { Config, Declaration } from '../config/load.ts';
+import { orAborted, withDeadline } from '../core/abort.ts';
 import { KzError, systemCode } from '../core/errors.ts';
 import { LOGINS } from '../core/secret-zero.ts';
 import type { Secret } from '../core/secret.ts';
@@ -91,9 +92,10 @@ export class Backends {
   }
 
   async #ask({ name, provider }: BackendEntry, entry: ResourceEntry, { ref, text }: Asked): Promise<Value> {
-    const signal = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(TIMEOUT_MS)]);
-    const declaration = declarationIn(this.#bundle, { name: ref, provider, text, field: entry.field });
-    const { secrets } = await resolveSecrets(onlyWith(declaration), {}, this.#accessOf(name), signal);
+    const config = onlyWith(declarationIn(this.#bundle, { name: ref, provider, text, field: entry.field }));
+    const { secrets } = await withDeadline(TIMEOUT_MS, this.#closing.signal, (signal) =>
+      resolveSecrets(config, {}, this.#accessOf(name), signal),
+    );
     const [found] = secrets;
     if (found?.state === 'set') return { secret: found.secret, lease: found.lease };
     throw found?.state === 'failed' ? found.error : new KzError('secret-missing', `${ref} is missing`);
@@ -235,16 +237,4 @@ function filled(from: string, { ref, captures }: WrittenRef): string {
 interface WrittenRef {
   readonly ref: string;
   readonly captures: readonly string[];
-}
-
-async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise<T>((resolve, reject) => {
-    const onAbort = (): void => {
-      reject(signal.reason instanceof Error ? signal.reason : new Error('aborted'));
-    };
-    signal.addEventListener('abort', onAbort, { once: true });
-    work.then(resolve, reject).finally(() => {
-      signal.removeEventListener('abort', onAbort);
-    });
-  });
 }

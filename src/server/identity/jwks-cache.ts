@@ -1,6 +1,7 @@
 // A key set that is fetched when it is needed, by one fetch for all who wait, and kept. A server that is down is not asked by every call, and its
 // last set goes on verifying for a day. A caller who goes away ends its own wait, never the fetch.
 import { setMaxListeners } from 'node:events';
+import { orAborted } from '../../core/abort.ts';
 import { KzError } from '../../core/errors.ts';
 import type { KeySet } from './jwks-key.ts';
 
@@ -110,20 +111,13 @@ export class CachedKeys {
 }
 
 /** Rejects with `cancelled`; the promise goes on for the others. */
-function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => {
-      reject(new KzError('cancelled', 'a wait for keys was cancelled', { cause: signal.reason }));
-    };
-    // One for each call that waits with it; Node warns of more than ten.
-    setMaxListeners(0, signal);
-    if (signal.aborted) {
-      onAbort();
-      return;
-    }
-    signal.addEventListener('abort', onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => {
-      signal.removeEventListener('abort', onAbort);
-    });
-  });
+async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  // One for each call that waits with it; Node warns of more than ten.
+  setMaxListeners(0, signal);
+  try {
+    return await orAborted(promise, signal);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    throw new KzError('cancelled', 'a wait for keys was cancelled', { cause: signal.reason });
+  }
 }
