@@ -107,8 +107,11 @@ export class DecisionLog {
     const before = this.#lines;
     this.#lines = next;
     // It never waits for anybody. What is written at this moment may be lost, too.
-    void before.close();
-    this.#lostBefore += before.lost;
+    try {
+      void before.close();
+    } finally {
+      this.#lostBefore += before.lost;
+    }
   }
 
   /** Writes the last line. Must be awaited before kz ends by a signal: only then is there no exit at which to write the rest. */

@@ -2,9 +2,6 @@
 // a JWT, a body, a query or a value; what a caller wrote is cut and stored in ASCII.
 import type { Tool } from '../policy/permit.ts';
 
-export const FACES = ['http', 'mcp', 'proxy'] as const;
-export const OUTCOMES = ['allowed', 'denied', 'failed'] as const;
-
 /** What came of one question. Null: not known when it ended, or there is no such thing. */
 export interface Decision {
   readonly type: 'decision';
@@ -12,7 +9,7 @@ export interface Decision {
   readonly time: string;
   /** Of the request, random: `decisionId()`. */
   readonly id: string;
-  readonly face: (typeof FACES)[number];
+  readonly face: 'http' | 'mcp' | 'proxy';
   /** Null when the token was refused before anything was asked. */
   readonly tool: Tool | 'health_check' | null;
   /** Name of the issuer in the bundle. This and the next three are of a token that was verified. */
@@ -32,7 +29,7 @@ export interface Decision {
   /** Name of the policy that decided. */
   readonly policy: string | null;
   readonly why: string | null;
-  readonly outcome: (typeof OUTCOMES)[number];
+  readonly outcome: 'allowed' | 'denied' | 'failed';
   /** Of the failure that the caller was told. */
   readonly code: string | null;
   /** What the upstream answered. */

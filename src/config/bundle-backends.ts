@@ -1,8 +1,7 @@
 // `backends`: where values live. A backend is a provider of `.keyzero.toml` under its name or one of KeyZero's, with the options of its table.
 import * as z from 'zod/mini';
 import type { BackendEntry } from './bundle.ts';
-import type { Reading } from './bundle-issuers.ts';
-import { isMapping, named, nameOf, readKeys, unknownKey, type Keys, type Mapping, type Report } from './bundle-keys.ts';
+import { isMapping, named, nameOf, readKeys, unknownKey, type Keys, type Mapping, type Reading, type Report } from './bundle-keys.ts';
 import { BACKEND_NAME } from './bundle-schema.ts';
 import type { Path } from './bundle-yaml.ts';
 import { mergeProviders } from './load.ts';

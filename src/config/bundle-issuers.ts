@@ -1,17 +1,10 @@
 // `issuers`: whose tokens are believed, and with which keys. Where a key could stand for two things, it is refused.
 import type { IssuerEntry, StaticKey } from './bundle.ts';
-import { has, isMapping, named, nameOf, readKeys, type BundleProblem, type Found, type Mapping, type Report } from './bundle-keys.ts';
+import { defined, has, isMapping, named, nameOf, readKeys } from './bundle-keys.ts';
+import type { BundleProblem, Found, Mapping, Reading, Report } from './bundle-keys.ts';
 import { HMAC_ALGORITHMS, ISSUER_KEYS, MAP_KEYS, STATIC_KEY_KEYS } from './bundle-schema.ts';
 import type { Path } from './bundle-yaml.ts';
-import type { Place } from '../core/errors.ts';
 import { parseDuration } from '../core/duration.ts';
-
-export interface Reading {
-  readonly report: Report;
-  readonly place: (path: Path) => Place;
-  /** Paths start at the bundle's folder. */
-  readonly absolute: (path: string) => string;
-}
 
 type FoundIssuer = Found<typeof ISSUER_KEYS>;
 type FoundKey = Found<typeof STATIC_KEY_KEYS>;
@@ -47,13 +40,6 @@ export function readIssuer(mapping: Mapping, path: Path, reading: Reading): Issu
     }),
     staticKeys: known,
     at: reading.place(path),
-  };
-}
-
-/** An object without the keys that are undefined. */
-export function defined<T extends object>(object: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as {
-    [K in keyof T]?: Exclude<T[K], undefined>;
   };
 }
 

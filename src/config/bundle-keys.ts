@@ -2,6 +2,7 @@
 // the person who wrote the file.
 import * as z from 'zod/mini';
 import { looksLikeSecretValue } from '../core/credential-shape.ts';
+import type { Place } from '../core/errors.ts';
 import { suggest } from '../core/suggest.ts';
 import type { Path } from './bundle-yaml.ts';
 
@@ -12,6 +13,14 @@ export interface BundleProblem {
 }
 
 export type Report = (problem: BundleProblem) => void;
+
+/** What every part of a bundle is read with. */
+export interface Reading {
+  readonly report: Report;
+  readonly place: (path: Path) => Place;
+  /** Paths start at the bundle's folder. */
+  readonly absolute: (path: string) => string;
+}
 
 /** Key → schema. A key whose schema takes `undefined` may be left out. */
 export type Keys = Readonly<Record<string, z.ZodMiniType>>;
@@ -51,6 +60,13 @@ function addition(key: string, schema: z.ZodMiniType): string {
 
 export function has(mapping: Mapping, key: string): boolean {
   return Object.hasOwn(mapping, key);
+}
+
+/** An object without the keys that are undefined. */
+export function defined<T extends object>(object: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]?: Exclude<T[K], undefined>;
+  };
 }
 
 export function isMapping(value: unknown): value is Mapping {

@@ -1,10 +1,10 @@
 // The bundle from its YAML: every part is read whatever is wrong with the others.
 import * as z from 'zod/mini';
-import { named } from './bundle-keys.ts';
 import type { BackendEntry, Bundle, PolicyEntry, ResourceEntry } from './bundle.ts';
 import { readBackend } from './bundle-backends.ts';
-import { readIssuer, type Reading } from './bundle-issuers.ts';
-import { has, isMapping, nameOf, readKeys, unknownKey, type BundleProblem, type Mapping, type Report } from './bundle-keys.ts';
+import { readIssuer } from './bundle-issuers.ts';
+import { has, isMapping, named, nameOf, readKeys, unknownKey } from './bundle-keys.ts';
+import type { BundleProblem, Mapping, Reading, Report } from './bundle-keys.ts';
 import { withoutOldKeys, withoutOldPolicyKeys, withoutOldResourceKeys } from './bundle-migration.ts';
 import { checkResolver, readResource } from './bundle-resources.ts';
 import { POLICY_KEYS, VERSION } from './bundle-schema.ts';

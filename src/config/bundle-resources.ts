@@ -2,8 +2,7 @@
 import { parseDuration } from '../core/duration.ts';
 import { suggest } from '../core/suggest.ts';
 import type { ResourceEntry } from './bundle.ts';
-import { defined, type Reading } from './bundle-issuers.ts';
-import { has, named, nameOf, quotable, readKeys, type Found, type Mapping, type Report } from './bundle-keys.ts';
+import { defined, has, named, nameOf, quotable, readKeys, type Found, type Mapping, type Reading, type Report } from './bundle-keys.ts';
 import { DEFAULT_LOCATION, parseLocation } from './bundle-location.ts';
 import { covers, parseCheck, RESOURCE_KEYS } from './bundle-schema.ts';
 import type { Path } from './bundle-yaml.ts';

@@ -8,14 +8,11 @@ import { matchesHost, parseHostPattern } from '../core/host-pattern.ts';
 import { parseLocation } from './bundle-location.ts';
 
 /** Signed with a private key; what is published proves it. */
-export const ASYMMETRIC_ALGORITHMS = [
-  ...['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'],
-] as const;
+const ASYMMETRIC_ALGORITHMS = [...['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA']] as const;
 /** Signed with what also proves it: only with a key that the bundle names itself. */
 export const HMAC_ALGORITHMS = ['HS256', 'HS384', 'HS512'] as const;
 
 export const ISSUER_TYPES = ['github-actions', 'kubernetes', 'gcp', 'aws', 'custom'] as const;
-export const MAP_FIELDS = ['org', 'service', 'env', 'action', 'branch', 'actor', 'groups'] as const;
 
 type Context = z.core.$RefinementCtx;
 
@@ -59,6 +56,7 @@ export const STATIC_KEY_KEYS = {
 
 const claimPath = z.union([text.check(z.superRefine(dottedPath)), texts]);
 
+/** The words for callers that policies have: policy/identity.ts. */
 export const MAP_KEYS = {
   org: z.optional(claimPath),
   service: z.optional(claimPath),
@@ -67,7 +65,7 @@ export const MAP_KEYS = {
   branch: z.optional(claimPath),
   actor: z.optional(claimPath),
   groups: z.optional(claimPath),
-} satisfies Record<(typeof MAP_FIELDS)[number], z.ZodMiniType>;
+};
 
 export const POLICY_KEYS = { name, rule: text, effect: z.enum(['allow', 'deny']) };
 
@@ -86,7 +84,7 @@ export const RESOURCE_KEYS = {
   description: z.optional(text.check(z.maxLength(LONGEST_DESCRIPTION))),
 };
 
-/** The address, for `GET https://…`. Undefined for what is none. */
+/** Of `GET https://…`. Undefined for what is none. */
 export function parseCheck(written: string): { readonly method: string; readonly url: string } | undefined {
   const [, verb, url] = /^(GET|HEAD|POST) (https:\/\/[^\s#\\]+)$/.exec(written) ?? [];
   if (verb === undefined || url === undefined || !URL.canParse(url)) return undefined;

@@ -80,6 +80,9 @@ function excessOf(tokens: Iterable<string>): string | undefined {
   return undefined;
 }
 
+/** Each is a walk through the text. Of more mistakes it is not asked where they began. */
+const MOST_WALKS = 100;
+
 type Yaml = typeof import('yaml');
 
 interface Written {
@@ -105,14 +108,24 @@ class Reading {
     const [document, second] = this.#documents();
     if (second !== undefined) this.#report(second.range[0], 'a bundle is one document: nothing may follow `---` or `...`');
     const lines = new Set<number>();
+    const tokens = this.#tokens();
     for (const { code, pos } of document?.errors ?? []) {
       const { line } = this.positionOf(pos[0]);
       if (lines.has(line)) continue;
       lines.add(line);
-      const { offset, message, hint } = syntaxMistake(code, pos[0], this.#text, () => new this.#yaml.Lexer().lex(this.#text));
+      const { offset, message, hint } = syntaxMistake(code, pos[0], this.#text, tokens);
       this.#report(offset, message, hint);
     }
     return this.problems.length > 0 ? undefined : this.#content(document?.contents);
+  }
+
+  #tokens(): () => readonly string[] {
+    let walks = 0;
+    let tokens: readonly string[] | undefined;
+    return () => {
+      walks++;
+      return walks > MOST_WALKS ? [] : (tokens ??= [...new this.#yaml.Lexer().lex(this.#text)]);
+    };
   }
 
   positionOf(offset: number): Position {

@@ -8,6 +8,7 @@ import { KzError, systemCode, type Place } from '../core/errors.ts';
 import { absolutePath } from '../core/home-path.ts';
 import type { ProviderName } from './provider-names.ts';
 import type { ProviderOptions } from './schema.ts';
+import type { ISSUER_TYPES } from './bundle-schema.ts';
 import type { Position } from './bundle-yaml.ts';
 
 export { bundleWarnings } from './bundle-warnings.ts';
@@ -24,7 +25,7 @@ export interface Bundle {
   readonly backends: ReadonlyMap<string, BackendEntry>;
 }
 
-export type IssuerType = 'github-actions' | 'kubernetes' | 'gcp' | 'aws' | 'custom';
+export type IssuerType = (typeof ISSUER_TYPES)[number];
 
 export interface IssuerEntry {
   readonly name: string;

@@ -7,16 +7,18 @@
  */
 export function orAborted<T>(work: Promise<T>, signal: AbortSignal, graceMs = 0): Promise<T> {
   return new Promise<T>((resolve, reject) => {
+    let grace: NodeJS.Timeout | undefined;
     const giveUp = (): void => {
       reject(reasonOf(signal));
     };
     const onAbort = (): void => {
-      if (graceMs > 0) setTimeout(giveUp, graceMs);
+      if (graceMs > 0) grace = setTimeout(giveUp, graceMs);
       else giveUp();
     };
     if (signal.aborted) onAbort();
     else signal.addEventListener('abort', onAbort, { once: true });
     work.then(resolve, reject).finally(() => {
+      clearTimeout(grace);
       signal.removeEventListener('abort', onAbort);
     });
   });

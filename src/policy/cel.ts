@@ -1,13 +1,13 @@
 // Rules in CEL, read and type-checked once and evaluated for every question. Refuses what could take forever: the engine's own regular
 // expressions are out of reach, patterns go to RE2 or are globs of refs, and what may still take long is stopped.
-import { wordsFor } from './cel-words.ts';
 import { suggest } from '../core/suggest.ts';
 import { celInput, type CelInput } from './cel-input.ts';
 import type { Environment, RE2JS } from './cel-sdk.ts';
+import { searchesOf } from './cel-searches.ts';
 import { inspect, marksIn, SyntaxProblem, TEXT_VARIABLES, VARIABLES, type MatchCall, type Usage } from './cel-syntax.ts';
+import { wordsFor } from './cel-words.ts';
 import type { PolicyInput } from './permit.ts';
 import { compileRefGlob, LONGEST_REF, type RefGlob } from './ref.ts';
-import { searchesOf } from './cel-searches.ts';
 import { engineFacts, RuleFault, ruleFault } from './rule-fault.ts';
 import { withinTime } from './within-time.ts';
 
@@ -28,27 +28,6 @@ export interface CelProblem {
 
 export interface CelEngine {
   compile(source: string): CelRule | CelProblem;
-}
-
-/** In place of the engine's own, which do other things than CEL says. */
-function registerOwn(environment: Environment): void {
-  const now = { async: false };
-  // These also fold what is not ASCII: to them, the Kelvin sign in lower case is `k`.
-  const lower = (text: string): string => text.replace(/[A-Z]+/g, (part) => part.toLowerCase());
-  const upper = (text: string): string => text.replace(/[a-z]+/g, (part) => part.toUpperCase());
-  environment.registerFunction(`string.${OWN}lowerAscii(): string`, lower, now);
-  environment.registerFunction(`string.${OWN}upperAscii(): string`, upper, now);
-  // To this one an empty text is 0.
-  environment.registerFunction(`${OWN}int(string): int`, intOf, now);
-  environment.registerFunction(`${OWN}int(double): int`, (number: number) => intOf(String(Math.trunc(number))), now);
-  environment.registerFunction(`${OWN}int(int): int`, (number: bigint) => number, now);
-}
-
-/** Throws for what is no number in decimal digits, or none of 64 bits. */
-function intOf(text: string): bigint {
-  const number = /^-?\d{1,19}$/.test(text) ? BigInt(text) : undefined;
-  if (number === undefined || number !== BigInt.asIntN(64, number)) throw new RuleFault('int() takes whole numbers of 64 bits');
-  return number;
 }
 
 const LONGEST_RULE = 8192;
@@ -73,6 +52,27 @@ export async function openCel(): Promise<CelEngine> {
 
 /** Starts the names of our own functions, which no rule can call: they are not among those that `inspect` lets through. */
 const OWN = 'kz_';
+
+/** In place of the engine's own, which do other things than CEL says. */
+function registerOwn(environment: Environment): void {
+  const now = { async: false };
+  // These also fold what is not ASCII: to them, the Kelvin sign in lower case is `k`.
+  const lower = (text: string): string => text.replace(/[A-Z]+/g, (part) => part.toLowerCase());
+  const upper = (text: string): string => text.replace(/[a-z]+/g, (part) => part.toUpperCase());
+  environment.registerFunction(`string.${OWN}lowerAscii(): string`, lower, now);
+  environment.registerFunction(`string.${OWN}upperAscii(): string`, upper, now);
+  // To this one an empty text is 0.
+  environment.registerFunction(`${OWN}int(string): int`, intOf, now);
+  environment.registerFunction(`${OWN}int(double): int`, (number: number) => intOf(String(Math.trunc(number))), now);
+  environment.registerFunction(`${OWN}int(int): int`, (number: bigint) => number, now);
+}
+
+/** Throws for what is no number in decimal digits, or none of 64 bits. */
+function intOf(text: string): bigint {
+  const number = /^-?\d{1,19}$/.test(text) ? BigInt(text) : undefined;
+  if (number === undefined || number !== BigInt.asIntN(64, number)) throw new RuleFault('int() takes whole numbers of 64 bits');
+  return number;
+}
 
 class Engine implements CelEngine {
   readonly #environment: Environment;

@@ -1,9 +1,9 @@
 // Who a verified token speaks for, in the seven words that policies are written with.
 
-export const IDENTITY_FIELDS = ['org', 'service', 'env', 'action', 'branch', 'actor'] as const;
+type TextField = 'org' | 'service' | 'env' | 'action' | 'branch' | 'actor';
 
 /** A field that the claims say nothing of is empty. */
-export type Identity = Readonly<Record<(typeof IDENTITY_FIELDS)[number], string>> & { readonly groups: readonly string[] };
+export type Identity = Readonly<Record<TextField, string>> & { readonly groups: readonly string[] };
 
 /** What kind of tokens an issuer gives out, and where the bundle looks instead. */
 export interface Profile {
@@ -54,7 +54,7 @@ const PLACES: Readonly<Record<Profile['type'], Places>> = {
 export function identityOf({ type, map }: Profile, claims: Claims): Identity {
   const proven = type === 'gcp' ? withoutDoubtfulEmail(claims) : claims;
   const account = type === 'kubernetes' ? serviceAccount(claims) : undefined;
-  const text = (field: (typeof IDENTITY_FIELDS)[number], otherwise = ''): string => {
+  const text = (field: TextField, otherwise = ''): string => {
     const own = map.get(field);
     if (own !== undefined) return textAt(claims, own) ?? '';
     return firstText(proven, PLACES[type][field] ?? []) ?? otherwise;

@@ -4,6 +4,7 @@ import { request as httpRequest, Agent as HttpAgent, type IncomingHttpHeaders, t
 import { request as httpsRequest, Agent as HttpsAgent } from 'node:https';
 import { setTimeout as wait } from 'node:timers/promises';
 import { KzError, systemCode } from '../core/errors.ts';
+import { isRecord } from '../core/record.ts';
 
 export interface JsonRequest {
   readonly method: 'GET' | 'HEAD' | 'LIST' | 'POST' | 'PUT' | 'DELETE';
@@ -140,10 +141,6 @@ export function at(value: unknown, ...path: readonly string[]): unknown {
   let found = value;
   for (const key of path) found = isRecord(found) && Object.hasOwn(found, key) ? found[key] : undefined;
   return found;
-}
-
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function looksBusy({ status, headers }: JsonAnswer): boolean {

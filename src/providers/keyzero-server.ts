@@ -4,7 +4,9 @@ import type { ProviderOptions } from '../config/schema.ts';
 import { parseServerAddress } from '../config/server-address.ts';
 import { inWords } from '../core/duration.ts';
 import { KzError } from '../core/errors.ts';
-import { at, isRecord, JsonServer, type JsonAnswer } from './ask-json.ts';
+import { FirstUse } from '../core/first-use.ts';
+import { isRecord } from '../core/record.ts';
+import { at, JsonServer, type JsonAnswer } from './ask-json.ts';
 import { readAuthorities } from './authorities.ts';
 import { locked } from './login-source.ts';
 import type { ProviderContext } from './provider.ts';
@@ -23,7 +25,7 @@ const CODES = words(`
 export class KeyzeroServer {
   readonly #options: KeyzeroOptions;
   readonly #env: ProviderContext['env'];
-  #opened: Promise<Opened> | undefined;
+  readonly #opened = new FirstUse(() => this.#open());
 
   constructor(options: KeyzeroOptions, env: ProviderContext['env']) {
     this.#options = options;
@@ -37,7 +39,7 @@ export class KeyzeroServer {
 
   /** What the server says of these refs: ref → answer. Throws what speaks for all of them. A kept JWT that is refused is replaced once. */
   async resolve(refs: readonly string[], signal: AbortSignal): Promise<unknown> {
-    const { server, jwt, base, who } = await this.#open();
+    const { server, jwt, base, who } = await this.#opened.get();
     for (let attempt = 0; ; attempt++) {
       const found = await jwt.find(signal);
       if (found === undefined) throw this.#withoutJwt(who);
@@ -53,7 +55,7 @@ export class KeyzeroServer {
 
   /** Is it ready to decide? Throws `provider-unavailable`. KeyZero’s own servers only say that they live. */
   async checkReady(signal: AbortSignal): Promise<void> {
-    const { base, who, ca } = await this.#open();
+    const { base, who, ca } = await this.#opened.get();
     const server = new JsonServer({ ...SETTINGS, who, ca, isBusy: () => false });
     try {
       const ready = await server.ask({ method: 'GET', url: new URL('readyz', base) }, signal);
@@ -67,7 +69,7 @@ export class KeyzeroServer {
 
   /** `token of https://token.actions.githubusercontent.com, 9 minutes left`. Throws `provider-locked`. */
   async describeJwt(signal: AbortSignal): Promise<string> {
-    const { jwt, who } = await this.#open();
+    const { jwt, who } = await this.#opened.get();
     const found = await jwt.find(signal);
     if (found === undefined) throw this.#withoutJwt(who);
     const { issuer, expiresAt } = readClaims(found.jwt);
@@ -80,19 +82,11 @@ export class KeyzeroServer {
 
   /** Ends the connections. */
   async close(): Promise<void> {
-    const opened = await this.#opened?.catch(() => undefined);
+    const opened = await this.#opened.used();
     opened?.server.close();
   }
 
-  #open(): Promise<Opened> {
-    this.#opened ??= this.#openOnce().catch((error: unknown) => {
-      this.#opened = undefined;
-      throw error;
-    });
-    return this.#opened;
-  }
-
-  async #openOnce(): Promise<Opened> {
+  async #open(): Promise<Opened> {
     const base = this.#address();
     const who = whoAt(base);
     const { ca: path, jwt_env: variable, jwt_file: file, audience } = this.#options;

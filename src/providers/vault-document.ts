@@ -1,8 +1,9 @@
 // What is at one path of Vault: the fields of a kv secret, or of credentials that an engine has just made. Reading from most engines makes
 // something, so nothing is read twice.
 import { KzError } from '../core/errors.ts';
+import { isRecord } from '../core/record.ts';
 import { suggest } from '../core/suggest.ts';
-import { at, isRecord } from './ask-json.ts';
+import { at } from './ask-json.ts';
 import { selectKey } from './document.ts';
 import type { Lease } from './provider.ts';
 import { placeIn, type Place } from './vault-mounts.ts';

@@ -3,7 +3,8 @@
 import { randomUUID } from 'node:crypto';
 import { KzError } from '../core/errors.ts';
 import { absolutePath } from '../core/home-path.ts';
-import { at, isRecord } from './ask-json.ts';
+import { isRecord } from '../core/record.ts';
+import { at } from './ask-json.ts';
 import { fromVariable, locked, readIfThere, readText } from './login-source.ts';
 import type { Lease, ProviderContext } from './provider.ts';
 import { setting, type VaultAnswer, type VaultOptions, type VaultServer } from './vault-server.ts';

@@ -3,6 +3,7 @@
 import { setMaxListeners } from 'node:events';
 import type { ProviderOptions } from '../config/schema.ts';
 import { KzError } from '../core/errors.ts';
+import { FirstUse } from '../core/first-use.ts';
 import { at, JsonServer, type JsonAnswer, type JsonRequest } from './ask-json.ts';
 import { readAuthorities } from './authorities.ts';
 import type { ProviderContext } from './provider.ts';
@@ -35,7 +36,7 @@ const REDIRECTS = [301, 302, 307, 308];
 export class VaultServer {
   readonly #options: VaultOptions;
   readonly #env: ProviderContext['env'];
-  #opened: Promise<Opened> | undefined;
+  readonly #opened = new FirstUse(() => this.#open());
 
   constructor(options: VaultOptions, env: ProviderContext['env']) {
     this.#options = options;
@@ -70,7 +71,7 @@ export class VaultServer {
   async ask(request: VaultRequest, signal: AbortSignal): Promise<VaultAnswer> {
     // One for each request under way; Node warns of more than ten.
     setMaxListeners(0, signal);
-    const { server, base, who } = await this.#open();
+    const { server, base, who } = await this.#opened.get();
     const first = this.#toJsonRequest(request, new URL(`v1/${request.path}`, base));
     const answer = await server.ask(first, signal);
     const target = redirectTarget(answer, first.url, who);
@@ -81,7 +82,7 @@ export class VaultServer {
 
   /** Is it initialized and unsealed? Also a standby is; it answers 429, which here does not mean that it is busy. */
   async checkHealth(signal: AbortSignal): Promise<void> {
-    const { base, who, ca } = await this.#open();
+    const { base, who, ca } = await this.#opened.get();
     const server = new JsonServer({ ...SETTINGS, who, ca, isBusy: ({ status }) => status === 502 || status === 504 });
     try {
       const url = new URL('v1/sys/health?standbyok=true&perfstandbyok=true', base);
@@ -97,19 +98,11 @@ export class VaultServer {
 
   /** Ends the connections. */
   async close(): Promise<void> {
-    const opened = await this.#opened?.catch(() => undefined);
+    const opened = await this.#opened.used();
     opened?.server.close();
   }
 
-  #open(): Promise<Opened> {
-    this.#opened ??= this.#openOnce().catch((error: unknown) => {
-      this.#opened = undefined;
-      throw error;
-    });
-    return this.#opened;
-  }
-
-  async #openOnce(): Promise<Opened> {
+  async #open(): Promise<Opened> {
     const base = this.#address();
     const who = whoAt(base);
     const path = this.#options.ca ?? setting(this.#env, 'CACERT');

@@ -14,7 +14,7 @@ import { resolveSecrets } from '../providers/secrets.ts';
 import type { FoundResource } from './resources.ts';
 
 /** The longest wait for a provider, in milliseconds. */
-const TIMEOUT_MS = 20_000;
+export const LONGEST_ANSWER_MS = 20_000;
 /** Of what was lent, this part of its life is used: whoever gets the value must have some of it left. */
 const USABLE = 2 / 3;
 
@@ -93,7 +93,7 @@ export class Backends {
 
   async #ask({ name, provider }: BackendEntry, entry: ResourceEntry, { ref, text }: Asked): Promise<Value> {
     const config = onlyWith(declarationIn(this.#bundle, { name: ref, provider, text, field: entry.field }));
-    const { secrets } = await withDeadline(TIMEOUT_MS, this.#closing.signal, (signal) =>
+    const { secrets } = await withDeadline(LONGEST_ANSWER_MS, this.#closing.signal, (signal) =>
       resolveSecrets(config, {}, this.#accessOf(name), signal),
     );
     const [found] = secrets;

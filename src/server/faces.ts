@@ -1,11 +1,11 @@
 // How the use cases look from outside: the words of HTTP's JSON and of MCP's tools for the same answers.
-import type { FetchAsk, ResolveAsk, ResolveResult } from './http/http-ask.ts';
+import type { ResolveResult } from './http/http-ask.ts';
 import type { HttpOptions } from './http/http.ts';
 import type { HealthCheck } from './mcp/mcp-health.ts';
 import type { McpUseCases } from './mcp/mcp.ts';
 import type { Mode } from '../config/bundle.ts';
 import type { Service } from './service.ts';
-import type { FetchCall, Resolved, UseCases } from './use-cases.ts';
+import type { Resolved, UseCases } from './use-cases.ts';
 
 export interface FaceParts {
   readonly service: Service;
@@ -22,8 +22,8 @@ const NO_PROXY = 'no proxy takes this token, because this server has none: use f
 export function httpUseCases(parts: FaceParts): Pick<HttpOptions, 'resolve' | 'fetch'> {
   const { useCases } = parts;
   return {
-    resolve: async (caller, ask: ResolveAsk, signal) => written(await useCases.resolve(caller, ask, { face: 'http', signal }), parts),
-    fetch: (caller, ask, signal) => useCases.fetch(caller, fetchCall(ask), { face: 'http', signal }),
+    resolve: async (caller, ask, signal) => written(await useCases.resolve(caller, ask, { face: 'http', signal }), parts),
+    fetch: (caller, ask, signal) => useCases.fetch(caller, ask, { face: 'http', signal }),
   };
 }
 
@@ -48,15 +48,10 @@ export function mcpUseCases(parts: FaceParts, health: HealthCheck | undefined): 
       const ends = { ttlMs: expiresAt - Date.now(), expiresAt };
       return { ref: input.ref, mode, token: text, ...ends, policy, hosts, methods, ...whereItIsTaken(mode, parts) };
     },
-    fetch: (caller, { ref, ...input }, progress, signal) =>
-      useCases.fetch(caller, fetchCall({ ...input, resource: ref }), { face: 'mcp', signal, progress }),
+    fetch: (caller, call, progress, signal) => useCases.fetch(caller, call, { face: 'mcp', signal, progress }),
     list: (caller) => service.list(caller, 'mcp'),
     ...(health === undefined ? {} : { health }),
   };
-}
-
-function fetchCall({ resource, resolver, context, url, method, headers, body, bodyEncoding }: FetchAsk): FetchCall {
-  return { resource, resolver, context, url, method, headers, bodyEncoding, ...(body === undefined ? {} : { body }) };
 }
 
 function secondsUntil(time: number): number {

@@ -34,6 +34,9 @@ const STATUS = {
 
 export type FailureCode = keyof typeof STATUS;
 
+/** Nobody was let in: it was not proven who calls. */
+export const JWT_FAILURES: readonly FailureCode[] = ['jwt-missing', 'jwt-invalid', 'jwt-expired', 'issuer-unknown', 'keys-unavailable'];
+
 interface FailureFacts {
   /** What a caller can do about it. */
   readonly hint?: string | undefined;

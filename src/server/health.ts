@@ -1,6 +1,5 @@
 // Do the credentials still work? Asks every backend whether it lets kz in, and sends each resource's `check` with its value, as `fetch` would.
 // Says so by name; what a server answered besides its status is nobody's business here.
-import type { ResourceEntry } from '../config/bundle.ts';
 import { KzError } from '../core/errors.ts';
 import type { Upstream } from '../proxy/upstream.ts';
 import type { Decision } from '../audit/decision.ts';
@@ -27,10 +26,14 @@ const CHECK_TIMEOUT_MS = 10_000;
 
 export async function checkHealth(context: HealthContext, signal: AbortSignal): Promise<HealthReport> {
   const { served, startedAt } = context;
-  const checked = served.resources.all.filter(({ entry }) => entry.check !== undefined);
   const [backends, resources] = await Promise.all([
     backendsOf(context, signal),
-    Promise.all(checked.map((resource) => checkResource(resource, context, signal))),
+    Promise.all(
+      served.resources.all.flatMap((resource) => {
+        const { check } = resource.entry;
+        return check === undefined ? [] : [checkResource({ resource, check }, context, signal)];
+      }),
+    ),
   ]);
   return { bundleVersion: served.version, uptimeMs: Math.round(performance.now() - startedAt), backends, resources };
 }
@@ -44,12 +47,16 @@ async function backendsOf({ served, tell }: HealthContext, signal: AbortSignal):
   });
 }
 
-async function checkResource(resource: Resource, { served, upstream, tell, audit }: HealthContext, signal: AbortSignal): Promise<Checked> {
+async function checkResource(
+  { resource, check }: Check,
+  { served, upstream, tell, audit }: HealthContext,
+  signal: AbortSignal,
+): Promise<Checked> {
   const { entry } = resource;
   const { ref, resolver, mode } = entry;
   const line = new Line({ face: 'mcp', tool: 'health_check', ref, resolver, mode });
   try {
-    const request = readFetch(entry.check ?? NO_CHECK);
+    const request = readFetch(check);
     line.set({ host: request.target.host, method: request.method, path: request.path });
     checkFetch(request, resource);
     const secret = await served.backends.get({ resource, captures: [] }, ref, signal);
@@ -68,6 +75,9 @@ async function checkResource(resource: Resource, { served, upstream, tell, audit
   }
 }
 
-type Checked = HealthReport['resources'][number];
+interface Check {
+  readonly resource: Resource;
+  readonly check: NonNullable<Resource['entry']['check']>;
+}
 
-const NO_CHECK: NonNullable<ResourceEntry['check']> = { method: 'GET', url: '' };
+type Checked = HealthReport['resources'][number];

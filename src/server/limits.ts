@@ -2,6 +2,7 @@
 // All refuse at once; nothing is queued here.
 import { ServerFailure } from './failure.ts';
 import type { Caller } from './identity/verify.ts';
+import { callerKey, remember } from './remembered.ts';
 
 export interface LimitOptions {
   /** Questions a second for each caller. 0: no limit. */
@@ -86,7 +87,7 @@ export class Limits {
    */
   enterAs(caller: Pick<Caller, 'issuer' | 'sub'>): () => void {
     if (this.#rate <= 0) return () => undefined;
-    const key = keyOf(caller);
+    const key = callerKey(caller);
     const own = this.#own.get(key) ?? 0;
     if (own >= Math.ceil(this.#most / 2)) {
       throw new ServerFailure('rate-limited', 'this caller has too many requests in flight', { retryAfterMs: 1000 });
@@ -105,11 +106,11 @@ export class Limits {
    */
   take(caller: Pick<Caller, 'issuer' | 'sub'>, count = 1): void {
     if (this.#rate <= 0) return;
-    const key = keyOf(caller);
+    const key = callerKey(caller);
     const now = this.#clock();
     const tokens = this.#tokens(key, now);
     const isAllowed = tokens >= 1;
-    this.#remember(key, { tokens: isAllowed ? tokens - count : tokens, at: now });
+    remember(this.#buckets, key, { tokens: isAllowed ? tokens - count : tokens, at: now }, MOST_CALLERS);
     if (!isAllowed) {
       throw new ServerFailure('rate-limited', 'this caller asks too often', {
         retryAfterMs: Math.ceil(((1 - tokens) / this.#rate) * 1000),
@@ -122,18 +123,6 @@ export class Limits {
     if (bucket === undefined) return this.#burst;
     return Math.min(this.#burst, bucket.tokens + ((now - bucket.at) / 1000) * this.#rate);
   }
-
-  #remember(key: string, bucket: Bucket): void {
-    this.#buckets.delete(key);
-    this.#buckets.set(key, bucket);
-    if (this.#buckets.size <= MOST_CALLERS) return;
-    const [oldest] = this.#buckets.keys();
-    if (oldest !== undefined) this.#buckets.delete(oldest);
-  }
-}
-
-function keyOf({ issuer, sub }: Pick<Caller, 'issuer' | 'sub'>): string {
-  return `${issuer}\0${sub}`;
 }
 
 function once(leave: () => void): () => void {

@@ -1,7 +1,7 @@
 // Counters of the server in Prometheus' text format 0.0.4 (https://prometheus.io/docs/instrumenting/exposition_formats/). No label holds what a
 // caller wrote: refs, subjects and paths are in the audit log. Names come from the bundle, and their number is bounded all the same.
 import { readdirSync } from 'node:fs';
-import type { FailureCode } from './failure.ts';
+import { JWT_FAILURES } from './failure.ts';
 
 export const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
@@ -23,8 +23,6 @@ export interface DecisionLabels {
 }
 
 type Labels = Readonly<Record<string, string>>;
-
-const JWT_FAILURES: readonly FailureCode[] = ['jwt-missing', 'jwt-invalid', 'jwt-expired', 'issuer-unknown', 'keys-unavailable'];
 
 /** Of one counter, in label sets. What comes after is counted under `other`. */
 const MOST_SERIES = 1000;

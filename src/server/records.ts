@@ -4,14 +4,11 @@ import type { Decision } from '../audit/decision.ts';
 import { KzError } from '../core/errors.ts';
 import type { Compiled } from './compile.ts';
 import { exchangeLine } from './exchange-line.ts';
-import type { FailureCode } from './failure.ts';
+import { JWT_FAILURES, type FailureCode } from './failure.ts';
 import { Metrics } from './metrics.ts';
 import type { ServerOptions } from './serve.ts';
 import { auditSink } from './server-flags.ts';
 import type { TokenProxyEvent } from './tokens/token-proxy.ts';
-
-/** The caller was not let in. */
-const JWT_FAILURES = /^(?:jwt-|issuer-unknown$|keys-unavailable$)/;
 
 /** Why a request was refused without, or in spite of, an answer of the policies. Every other code is in the line of the decision that it was. */
 const BESIDE_POLICIES: ReadonlySet<string> = new Set<FailureCode>([
@@ -47,8 +44,9 @@ export class Records {
 
   decision(event: Decision): void {
     this.#log.write(event);
-    if (event.code !== null && JWT_FAILURES.test(event.code)) this.metrics.jwtFailure(event.code);
-    const { face, tool, outcome, policy } = event;
+    const { face, tool, outcome, policy, code } = event;
+    const jwtFailure = JWT_FAILURES.find((each) => each === code);
+    if (jwtFailure !== undefined) this.metrics.jwtFailure(jwtFailure);
     this.metrics.decision({ face, tool: tool ?? 'none', outcome, policy: policy ?? undefined });
   }
 

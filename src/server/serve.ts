@@ -9,11 +9,13 @@ import type { ProviderContext } from '../providers/provider.ts';
 import { trustedRoots } from '../proxy/roots.ts';
 import { UpstreamProxies } from '../proxy/upstream-proxy.ts';
 import { Upstream } from '../proxy/upstream.ts';
+import { LONGEST_ANSWER_MS } from './backends.ts';
 import { compileBundle, type Compiled } from './compile.ts';
 import { httpUseCases, mcpUseCases, type FaceParts } from './faces.ts';
 import { checkHealth } from './health.ts';
 import type { ServerFailure } from './failure.ts';
-import { HttpServer, type Readiness } from './http/http.ts';
+import type { Readiness } from './http/http-routes.ts';
+import { HttpServer, type TlsIdentity } from './http/http.ts';
 import { DEFAULT_LIMITS, Limits } from './limits.ts';
 import { cannotListen, formatListen, parseListen, type ListenAddress } from './http/listen.ts';
 import { openMcpHttp } from './mcp/mcp-http.ts';
@@ -25,7 +27,7 @@ import { checkOwnJwt, serversOwnJwt } from './identity/own-jwt.ts';
 import type { Caller } from './identity/verify.ts';
 import { Retired } from './retired.ts';
 import { Seal } from './tokens/seal.ts';
-import { readTls, TlsReloader, writeCertificate, type TlsFiles, type TlsIdentity } from './http/tls-files.ts';
+import { readTls, TlsReloader, writeCertificate, type TlsFiles } from './http/tls-files.ts';
 import { LiveService } from './service.ts';
 import { ShortLived } from './tokens/short-lived.ts';
 import { proxyAuthority } from './tokens/proxy-authority.ts';
@@ -72,9 +74,6 @@ export interface RunningServer {
   /** Once everything is closed: after `stop`, or when the client on standard input is gone. */
   readonly ended: Promise<void>;
 }
-
-/** A backend's answer may come this late, in milliseconds, and be used from then on. */
-const LONGEST_ANSWER_MS = 20_000;
 
 /** Throws everything that is wrong before anything is served. */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
@@ -270,7 +269,7 @@ class Server implements RunningServer {
     this.#service.replace(next);
     this.#records.reloaded(next.bundle, 0);
     this.#options.tell('notice', `serving ${next.bundle.file} anew`);
-    // Calls that have begun may still ask the old backends, and use what these lent.
+    // Calls that have begun may still ask the old backends, and use what these lent from then on.
     this.#retired.add(old.backends, LONGEST_ANSWER_MS + this.#options.fetchTimeoutMs);
   }
 

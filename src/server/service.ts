@@ -4,7 +4,7 @@
 import type { Decision } from '../audit/decision.ts';
 import { KzError } from '../core/errors.ts';
 import type { Secret } from '../core/secret.ts';
-import { permit, type CompiledPolicy, type PolicyInput, type PolicyRequest, type Tool, type Verdict } from '../policy/permit.ts';
+import { permit, TOOLS, type CompiledPolicy, type PolicyInput, type PolicyRequest, type Tool, type Verdict } from '../policy/permit.ts';
 import { refProblem } from '../policy/ref.ts';
 import { wordsOf, type Backends } from './backends.ts';
 import { DecidingTime } from './policies/deciding-time.ts';
@@ -13,8 +13,6 @@ import { ServerFailure } from './failure.ts';
 import type { Limits } from './limits.ts';
 import type { FoundResource, Resource, ResourceTable } from './resources.ts';
 import type { Caller, Verifier } from './identity/verify.ts';
-
-export type { Resource } from './resources.ts';
 
 export type Face = Decision['face'];
 
@@ -118,10 +116,8 @@ export class LiveService implements Service {
   }
 
   /** Calls that have begun go on with the old one. */
-  replace(served: Served): Served {
-    const old = this.#served;
+  replace(served: Served): void {
     this.#served = served;
-    return old;
   }
 
   async verify(jwt: string | undefined, face: Face, signal: AbortSignal): Promise<Caller> {
@@ -309,7 +305,7 @@ function lookUp({ ref, resolver, face }: Ask, { resources }: Served): FoundResou
 function mayUse(caller: Caller, { entry }: Resource, { policies }: Served): boolean {
   const host = entry.hosts.find((each) => !each.includes('*')) ?? '';
   const request = { method: entry.methods[0] ?? '', host, path: '/' };
-  return (['fetch', 'resolve', 'proxy', 'list'] as const).some((tool) => {
+  return TOOLS.some((tool) => {
     const ask = { tool, ref: entry.ref, ...(tool === 'fetch' || tool === 'proxy' ? { request } : {}) };
     return permit(inputOf(caller, ask), policies).allow;
   });

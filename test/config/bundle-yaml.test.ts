@@ -74,3 +74,12 @@ it('what is wrong a thousand times is said a hundred times', async () => {
     rmSync(folder, { recursive: true });
   }
 });
+
+it.each(['a:\n  b: 1\n c: 2\n', '-\t"a\n', '- ["a"b]\n', 'k: v\n x\ny\n'])(
+  'thousands of mistakes such as %j are told as fast as others',
+  async (text) => {
+    const started = performance.now();
+    expect(await problems(text.repeat(4000))).toHaveLength(4000);
+    expect(performance.now() - started).toBeLessThan(5000);
+  },
+);

@@ -43,6 +43,17 @@ describe('orAborted', () => {
   });
 });
 
+it('a moment that is not needed any more is not waited for', async () => {
+  const controller = new AbortController();
+  let asked = 0;
+  Object.defineProperty(controller.signal, 'reason', { get: () => (asked += 1) });
+  const waiting = orAborted(pause(1), controller.signal, 20);
+  controller.abort();
+  await waiting;
+  await pause(40);
+  expect(asked).toBe(0);
+});
+
 describe('withDeadline', () => {
   it('is what the work comes to, and keeps neither listener nor timer', async () => {
     const { signal } = new AbortController();

@@ -88,7 +88,7 @@ it('both send the same request, and give back the answer without the value', asy
   const asked = { url: 'https://api.example.com/a', method: 'GET', headers: { accept: 'x/y' }, bodyEncoding: 'utf8' } as const;
   const answers = [
     await http.fetch(caller, { resource: 'a/masked', ...asked }, never),
-    await mcp.fetch(caller, { ref: 'a/masked', ...asked }, () => undefined, never),
+    await mcp.fetch(caller, { resource: 'a/masked', ...asked }, () => undefined, never),
   ];
   expect(answers.map(({ status }) => status)).toEqual([200, 200]);
   expect(upstreams.received.map(({ headers }) => headers.authorization)).toEqual([`Bearer ${lab.value}`, `Bearer ${lab.value}`]);
@@ -104,7 +104,7 @@ it.each([
   const { caller, lines, http, mcp } = await faces();
   const asked = { url, method: 'GET', headers, bodyEncoding: 'utf8' } as const;
   await expect(http.fetch(caller, { resource: 'a/masked', ...asked }, never)).rejects.toMatchObject({ code });
-  await expect(mcp.fetch(caller, { ref: 'a/masked', ...asked }, () => undefined, never)).rejects.toMatchObject({ code });
+  await expect(mcp.fetch(caller, { resource: 'a/masked', ...asked }, () => undefined, never)).rejects.toMatchObject({ code });
   const line = {
     tool: 'fetch',
     issuer: caller.issuer,

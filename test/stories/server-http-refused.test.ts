@@ -1,9 +1,8 @@
 // What `kz server` refuses over HTTP, whoever asks: URLs, methods, paths and headers that would take a value elsewhere, and requests that are none.
-import { generateKeyPairSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { everyKind, type Json } from './server-parts.ts';
+import type { Json } from './server-parts.ts';
 import { Scene, type Served } from './server-scene.ts';
 
 let scene: Scene;
@@ -13,11 +12,7 @@ const url = (path: string): string => `https://api.example${path}`;
 
 beforeAll(async () => {
   scene = await Scene.start();
-  const signing = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ type: 'pkcs8', format: 'pem' });
-  scene.keep('signing.pem', signing.toString());
-  scene.keep('secrets.env', `GITHUB_PAT=${scene.value}\nMULTI="a\\nb${scene.value}"\n`);
-  scene.bundle(everyKind(scene.upstream.port));
-  served = await scene.serve(['--rate', 'off'], { env: { KEYZERO_SIGNING_KEY_PATH: 'signing.pem' } });
+  served = await scene.serveEveryKind();
 });
 
 afterAll(async () => {

@@ -1,8 +1,7 @@
 // `kz server` over HTTP, as a workload meets it: what it gives and denies, and that nothing but mode direct gives a value away.
-import { generateKeyPairSync } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { waitFor } from './processes.ts';
-import { BIG, everyKind } from './server-parts.ts';
+import { BIG } from './server-parts.ts';
 import { Scene, type Answer, type Served } from './server-scene.ts';
 
 let scene: Scene;
@@ -17,11 +16,7 @@ describe('one server', () => {
 
   beforeAll(async () => {
     scene = await Scene.start();
-    const signing = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ type: 'pkcs8', format: 'pem' });
-    scene.keep('signing.pem', signing.toString());
-    scene.keep('secrets.env', `GITHUB_PAT=${scene.value}\nMULTI="a\\nb${scene.value}"\n`);
-    scene.bundle(everyKind(scene.upstream.port));
-    served = await scene.serve(['--rate', 'off'], { env: { KEYZERO_SIGNING_KEY_PATH: 'signing.pem' } });
+    served = await scene.serveEveryKind();
   });
 
   afterAll(async () => {

@@ -1,5 +1,4 @@
 // `kz server start --mcp` as agents meet it: clients of both generations of the SDK over standard input and output. No tool gives a value away.
-import { generateKeyPairSync } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { fromJsonSchema } from '@modelcontextprotocol/client';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -38,8 +37,6 @@ function begin(): Promise<void> {
       each.ref === 'local/pat' ? { ...each, check: `GET ${local}/check`, description: 'here' } : each,
     );
     scene.keep('secrets.env', `GITHUB_PAT=${scene.value}\n`);
-    const signing = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ type: 'pkcs8', format: 'pem' });
-    scene.keep('signing.pem', signing.toString());
     scene.bundle({ policies, resources: checked });
   });
 }
@@ -49,7 +46,7 @@ describe.each(KINDS)('a client of %s', (kind) => {
 
   beforeAll(async () => {
     await begin();
-    const env = { KEYZERO_JWT: scene.token({ sub: 'agent' }), KEYZERO_SIGNING_KEY_PATH: 'signing.pem' };
+    const env = { KEYZERO_JWT: scene.token({ sub: 'agent' }), ...scene.keepSigningKey() };
     mcp = await connect(scene, kind, { args: ['--health-check', '--rate', 'off'], env });
   });
 

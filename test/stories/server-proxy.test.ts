@@ -1,5 +1,5 @@
 // `kz server start --proxy`: curl and Node send the tokens that they got, upstreams get the values, and nobody gets a token of somebody else swapped.
-import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
@@ -24,8 +24,6 @@ const key = randomBytes(32);
 beforeAll(async () => {
   scene = await Scene.start();
   const other = scene.story.canary('sk_');
-  const signing = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ type: 'pkcs8', format: 'pem' });
-  scene.keep('signing.pem', signing.toString());
   scene.keep('keys', `${key.toString('base64')}\n`);
   scene.keep('rotated-keys', `# The new one first.\n${randomBytes(32).toString('base64')}\n${key.toString('base64')}\n`);
   scene.keep('secrets.env', `GITHUB_PAT=${scene.value}\nOTHER=${other}\n`);
@@ -38,7 +36,7 @@ beforeAll(async () => {
       { ref: 'other/key', resolver: 'gh', from: 'OTHER', hosts: ['other.example'], methods: ['GET'], paths: ['/v1/**'] },
     ],
   });
-  const options = { env: { KEYZERO_SIGNING_KEY_PATH: 'signing.pem' } };
+  const options = { env: scene.keepSigningKey() };
   const start = (name: string, keys: string[]) =>
     scene.serve(['--rate', 'off', '--proxy', '127.0.0.1:0', '--proxy-ca-file', `${name}.pem`, ...keys], options);
   served = await start('one', ['--token-key-file', 'keys']);

@@ -1,5 +1,6 @@
 // The stage of the stories of `kz server`: an issuer with a JWKS server, an upstream under every name, a bundle, and the built kz that serves it.
 // What it answers and writes is searched for values and tokens, unless a story says that an answer reveals.
+import { generateKeyPairSync } from 'node:crypto';
 import http from 'node:http';
 import https from 'node:https';
 import { createConnection } from 'node:net';
@@ -7,7 +8,7 @@ import type { Decision } from '../../src/audit/decision.ts';
 import { SigningKey, TestIssuer, type Claims } from '../server/identity/issuer.ts';
 import { Story, type Ended, type StartOptions } from './kz.ts';
 import { Running, waitFor } from './processes.ts';
-import { BACKENDS, POLICIES, RESOURCES, serveApi, type Json } from './server-parts.ts';
+import { BACKENDS, everyKind, POLICIES, RESOURCES, serveApi, type Json } from './server-parts.ts';
 import { bodyOf, Upstream } from './upstream.ts';
 
 /** Top-level keys of a bundle; what is left out is the stage's own. */
@@ -47,6 +48,21 @@ export class Scene {
   keep(path: string, content: string): string {
     this.#files.push(path);
     return this.story.write(path, content, 0o600);
+  }
+
+  /** For mode `short_lived`: `signing.pem`, and what a server needs to sign with it. */
+  keepSigningKey(): { readonly KEYZERO_SIGNING_KEY_PATH: string } {
+    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    this.keep('signing.pem', privateKey.export({ type: 'pkcs8', format: 'pem' }).toString());
+    return { KEYZERO_SIGNING_KEY_PATH: 'signing.pem' };
+  }
+
+  /** With resources of every kind and mode, asked as often as one likes. */
+  async serveEveryKind(): Promise<Served> {
+    const env = this.keepSigningKey();
+    this.keep('secrets.env', `GITHUB_PAT=${this.value}\nMULTI="a\\nb${this.value}"\n`);
+    this.bundle(everyKind(this.upstream.port));
+    return this.serve(['--rate', 'off'], { env });
   }
 
   /** A file that somebody else writes, which may hold a value. */

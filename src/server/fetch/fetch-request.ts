@@ -8,16 +8,19 @@ import { decide } from '../../policy/decide.ts';
 import { readings } from '../../policy/request-path.ts';
 import { ServerFailure } from '../failure.ts';
 import { checkHeaders, readHeaders, sameHeader, type Field } from './fetch-headers.ts';
-import { bodyKind, hasParameter, namesMethod } from './parameters.ts';
-import type { Resource } from '../service.ts';
+import { bodyKinds, hasParameter, namesMethod } from './parameters.ts';
+import type { Resource } from '../resources.ts';
 
 export interface FetchInput {
   readonly url: string;
-  readonly method?: string;
-  readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: string;
-  readonly bodyEncoding?: 'utf8' | 'base64';
+  readonly method?: string | undefined;
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  readonly body?: string | undefined;
+  readonly bodyEncoding?: BodyEncoding | undefined;
 }
+
+export const BODY_ENCODINGS = ['utf8', 'base64'] as const;
+export type BodyEncoding = (typeof BODY_ENCODINGS)[number];
 
 export interface FetchRequest {
   /** The host is canonical. */
@@ -143,7 +146,7 @@ function refuseMethodOverride({ method, query, headers, body }: Pick<FetchReques
   const valueOf = (wanted: string): string => headers.find(([name]) => sameHeader(name, wanted))?.[1] ?? '';
   const contentType = valueOf('content-type');
   // A server could read what is not looked at here. Frameworks ask for the method of a POST only.
-  const isAsked = method === 'POST' && body.length > 0 && bodyKind(contentType, method) !== undefined;
+  const isAsked = method === 'POST' && body.length > 0 && bodyKinds(contentType, method).length > 0;
   if (isAsked && (!/^(?:identity)?$/i.test(valueOf('content-encoding')) || ODD_CHARSET.test(contentType))) {
     throw new ServerFailure('header-forbidden', 'a form, or JSON, may be sent with POST only as it is: no Content-Encoding, and in UTF-8');
   }

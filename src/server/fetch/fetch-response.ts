@@ -7,16 +7,21 @@ import { Replacer } from '../../mask/replace.ts';
 import { through } from '../../proxy/body.ts';
 import { decoderFor } from '../../proxy/coding.ts';
 import { ServerFailure } from '../failure.ts';
+import type { BodyEncoding } from './fetch-request.ts';
 import type { Search } from './inject.ts';
 
-export interface FetchResult {
+/** What every face gives back. */
+export interface Fetched {
   readonly status: number;
   /** Lower-case names; a field that came more than once is joined with commas. */
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
-  readonly bodyEncoding: 'utf8' | 'base64';
+  readonly bodyEncoding: BodyEncoding;
   /** The body went on. */
   readonly truncated: boolean;
+}
+
+export interface FetchResult extends Fetched {
   /** Somewhere the value was, and was taken out. */
   readonly remasked: boolean;
   /** False: the value is too short to be searched for by itself. */

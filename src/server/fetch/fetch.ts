@@ -2,6 +2,7 @@
 // no redirect, keeps no cookie. Steps, in this order: `readFetch`, the policy, `checkFetch`, the secret, `sendFetch`.
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import type { ResourceEntry } from '../../config/bundle.ts';
+import { withDeadline } from '../../core/abort.ts';
 import { systemCode } from '../../core/errors.ts';
 import type { Secret } from '../../core/secret.ts';
 import { CodingError } from '../../proxy/coding.ts';
@@ -50,56 +51,26 @@ export async function sendFetch(request: FetchRequest, credential: FetchCredenti
   // Nor do two refs: an answer is searched for the value of its own.
   const owner = JSON.stringify([issuer, sub, ref]);
   const target = { ...request.target, namedByRule: namedHosts(entry).covers(host, request.target.port), owner };
-  const limits = new Limits(options.signal, options.timeoutMs ?? TIMEOUT_MS);
-  try {
-    limits.signal.throwIfAborted();
-    const { sent, incoming } = await ask(options.upstream, target, outgoing(request, injected), limits.signal);
+  const { timeoutMs = TIMEOUT_MS } = options;
+  return withDeadline(timeoutMs, options.signal, async (signal) => {
     try {
-      return await withSearch({ ref, location: entry.location, secret }, (search) =>
-        readAnswer(incoming, { host, method: request.method, search, onBytes: reporting(options), limit: options.limit }),
-      );
-    } finally {
-      // An answer that was not read to its end, or an upload that nobody waits for: the connection serves no other request.
-      if (!incoming.complete || !sent.writableFinished) sent.destroy();
+      signal.throwIfAborted();
+      const { sent, incoming } = await ask(options.upstream, target, outgoing(request, injected), signal);
+      try {
+        return await withSearch({ ref, location: entry.location, secret }, (search) =>
+          readAnswer(incoming, { host, method: request.method, search, onBytes: reporting(options), limit: options.limit }),
+        );
+      } finally {
+        // An answer that was not read to its end, or an upload that nobody waits for: the connection serves no other request.
+        if (!incoming.complete || !sent.writableFinished) sent.destroy();
+      }
+    } catch (error) {
+      if (options.signal.aborted) throw new ServerFailure('cancelled', `the request to ${host} was cancelled`);
+      if (signal.aborted)
+        throw new ServerFailure('upstream-timeout', `${host} had not answered in full after ${String(timeoutMs / 1000)} s`);
+      throw failureOf(error, target);
     }
-  } catch (error) {
-    throw limits.signal.aborted ? limits.failure(host) : failureOf(error, target);
-  } finally {
-    limits.end();
-  }
-}
-
-/** One signal for both ways to give up. Not `AbortSignal.any`, which keeps what it made for as long as its sources live (Node 20). */
-class Limits {
-  readonly #controller = new AbortController();
-  readonly #outer: AbortSignal;
-  readonly #timer: NodeJS.Timeout;
-  readonly #timeoutMs: number;
-  readonly #onAbort = (): void => {
-    this.#controller.abort();
-  };
-
-  constructor(outer: AbortSignal, timeoutMs: number) {
-    this.#outer = outer;
-    this.#timeoutMs = timeoutMs;
-    this.#timer = setTimeout(this.#onAbort, timeoutMs);
-    outer.addEventListener('abort', this.#onAbort, { once: true });
-    if (outer.aborted) this.#onAbort();
-  }
-
-  get signal(): AbortSignal {
-    return this.#controller.signal;
-  }
-
-  failure(host: string): ServerFailure {
-    if (this.#outer.aborted) return new ServerFailure('cancelled', `the request to ${host} was cancelled`);
-    return new ServerFailure('upstream-timeout', `${host} had not answered in full after ${String(this.#timeoutMs / 1000)} s`);
-  }
-
-  end(): void {
-    clearTimeout(this.#timer);
-    this.#outer.removeEventListener('abort', this.#onAbort);
-  }
+  });
 }
 
 interface Outgoing extends UpstreamRequest {

@@ -25,41 +25,59 @@ export interface Parameters {
 /** Does it have a parameter that frameworks take for the method, in place of that of the request? */
 export function namesMethod({ method, query, contentType, body }: Parameters): boolean {
   if (hasParameter(query, METHOD_PARAMETERS)) return true;
-  switch (body === undefined ? undefined : bodyKind(contentType, method)) {
+  if (body === undefined) return false;
+  return bodyKinds(contentType, method).some((kind) => hasMethod(body, kind));
+}
+
+function hasMethod(body: Buffer, kind: BodyKind): boolean {
+  switch (kind) {
     case 'form':
-      return hasParameter(latin1(body), METHOD_PARAMETERS);
+      return hasParameter(body.toString('latin1'), METHOD_PARAMETERS);
     case 'parts':
-      return isAmong(partNames(latin1(body)), METHOD_PARAMETERS);
+      return CONTINUED_NAME.test(body.toString('latin1')) || isAmong(partNames(body.toString('latin1')), METHOD_PARAMETERS);
     case 'json':
-      return isAmong(topNames(body?.toString() ?? ''), METHOD_PARAMETERS);
-    case undefined:
-      return false;
+      return isAmong(topNames(body.toString()), METHOD_PARAMETERS);
   }
 }
 
-/** Where frameworks look for parameters. Undefined: nowhere. */
-export function bodyKind(contentType = '', method: string): 'form' | 'parts' | 'json' | undefined {
-  if (/x-www-form-urlencoded/i.test(contentType)) return 'form';
-  if (/multipart\//i.test(contentType)) return 'parts';
-  if (/[/+]json\b/i.test(contentType)) return 'json';
-  // Of no type at all: Rack takes it for a form.
-  return contentType.trim() === '' && method === 'POST' ? 'form' : undefined;
+type BodyKind = 'form' | 'parts' | 'json';
+
+const KINDS: readonly (readonly [BodyKind, RegExp])[] = [
+  ['form', /x-www-form-urlencoded/i],
+  ['parts', /multipart\//i],
+  ['json', /[/+]json\b/i],
+];
+
+/** Where frameworks look for parameters: in all that they may take it for. A boundary can be another type's name. Empty: nowhere. */
+export function bodyKinds(contentType = '', method: string): readonly BodyKind[] {
+  // Of no type at all: Rack takes it for a form. Of two types it is left to the server which of them counts.
+  if (contentType.trim() === '') return method === 'POST' ? KINDS.map(([kind]) => kind) : [];
+  return KINDS.flatMap(([kind, word]) => (word.test(contentType) ? [kind] : []));
 }
 
 const METHOD_PARAMETERS = ['_method', 'x-http-method', 'x-http-method-override', 'x-method-override'];
 
-function latin1(body: Buffer | undefined): string {
-  return body?.toString('latin1') ?? '';
-}
+/**
+ * Of multipart bodies (RFC 7578 4.2): quoted or not, with escapes, and as RFC 8187 writes other charsets. Where the parts are is not asked, so what
+ * looks like a name is looked through for the next one. None that is meant is longer, however it is escaped.
+ */
+const PART_NAME = /\bname(\*?)\s*=\s*(?=(["']?)\s*([^\r\n]{0,128}))/gi;
 
-/** Of multipart bodies (RFC 7578 4.2): quoted or not, with escapes, and as RFC 8187 writes other charsets. Where the parts are is not asked. */
-const PART_NAME = /\bname(\*?)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([^\s;"]+))/gis;
+/** RFC 2231, section 3: in pieces, which nobody needs who means well. */
+const CONTINUED_NAME = /content-disposition:[^\r\n]{0,1000}\bname\*\d/i;
 
 function partNames(body: string): readonly string[] {
-  return Array.from(body.matchAll(PART_NAME), ([, star, quoted, single, bare]) => {
-    const name = quoted?.replace(/\\(.)/gs, '$1') ?? single ?? bare ?? '';
-    return star === '*' ? name.replace(/^[^']*'[^']*'/, '') : name;
+  return Array.from(body.matchAll(PART_NAME), ([, star, quote = '', text = '']) => {
+    if (star === '*') return upTo('', quote === "'" ? quote + text : text).replace(/^[^']*'[^']*'/, '');
+    return upTo(quote, text);
   });
+}
+
+/** A quote that nobody closes ends with its line. */
+function upTo(quote: string, text: string): string {
+  if (quote === '') return /^[^\s;"]*/.exec(text)?.[0] ?? '';
+  if (quote === "'") return /^[^']*/.exec(text)?.[0] ?? '';
+  return (/^(?:[^"\\]|\\.)*/.exec(text)?.[0] ?? '').replace(/\\(.)/g, '$1');
 }
 
 /** Of a JSON object; what does not parse has none. */
@@ -67,7 +85,7 @@ function topNames(body: string): readonly string[] {
   // Nearly never.
   if (!/method|\\u/i.test(body)) return [];
   try {
-    const value: unknown = JSON.parse(body);
+    const value: unknown = JSON.parse(body.replace(/^\uFEFF/, ''));
     return typeof value === 'object' && value !== null ? Object.keys(value) : [];
   } catch {
     return [];

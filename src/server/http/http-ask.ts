@@ -1,19 +1,17 @@
 // What the bodies of `POST /v1/resolve` and `POST /v1/fetch` may say. Checks shapes only: refs, URLs, methods and headers are judged where they
 // are used. Names no key and no value of the body, which may hold a secret that was put into the wrong place.
+import type { Mode } from '../../config/bundle.ts';
+import { isRecord } from '../../core/record.ts';
 import { suggest } from '../../core/suggest.ts';
 import { ServerFailure } from '../failure.ts';
-
-export interface ResolveAsk {
-  readonly ref: string;
-  readonly resolver?: string | undefined;
-  readonly context?: Readonly<Record<string, unknown>> | undefined;
-}
+import { BODY_ENCODINGS } from '../fetch/fetch-request.ts';
+import type { FetchCall, ResolveInput } from '../use-cases.ts';
 
 /** What a resource gives away: a sealed token, a JWT or, in mode `direct`, the value. As it is sent. */
 export interface ResolveResult {
   readonly allowed: true;
   readonly policy: string;
-  readonly mode: 'masked' | 'direct' | 'short_lived';
+  readonly mode: Mode;
   readonly value?: string;
   readonly token?: string;
   /** In seconds. */
@@ -25,30 +23,8 @@ export interface ResolveResult {
   readonly hint?: string;
 }
 
-export const BODY_ENCODINGS = ['utf8', 'base64'] as const;
-export type BodyEncoding = (typeof BODY_ENCODINGS)[number];
-
-export interface FetchAsk {
-  readonly resource: string;
-  readonly resolver?: string | undefined;
-  readonly url: string;
-  readonly method: string;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body?: string | undefined;
-  readonly bodyEncoding: BodyEncoding;
-  readonly context?: Readonly<Record<string, unknown>> | undefined;
-}
-
-export interface FetchResult {
-  readonly status: number;
-  readonly headers: Readonly<Record<string, string | readonly string[]>>;
-  readonly body: string;
-  readonly bodyEncoding: BodyEncoding;
-  readonly truncated: boolean;
-}
-
 /** Several refs that are asked for the same way; at least one, none twice. */
-export interface ResolveAsks extends Omit<ResolveAsk, 'ref'> {
+export interface ResolveAsks extends Omit<ResolveInput, 'ref'> {
   readonly refs: readonly string[];
 }
 
@@ -64,7 +40,7 @@ export function parseResolve(body: unknown): ResolveAsks {
 }
 
 /** Throws as `parseResolve`. */
-export function parseFetch(body: unknown): FetchAsk {
+export function parseFetch(body: unknown): FetchCall {
   const fields = fieldsOf(body, ['resource', 'ref', 'resolver', 'url', 'method', 'headers', 'body', 'body_encoding', 'context']);
   const resource = optionalText(fields, oneOf(fields, ['resource', 'ref']));
   const url = optionalText(fields, 'url');
@@ -88,7 +64,7 @@ type Fields = ReadonlyMap<string, unknown>;
 
 /** A null is a field that was left out. */
 function fieldsOf(body: unknown, known: readonly string[]): Fields {
-  if (!isMap(body)) throw invalid('the body must be an object');
+  if (!isRecord(body)) throw invalid('the body must be an object');
   const entries = Object.entries(body);
   const stranger = entries.find(([key]) => !known.includes(key))?.[0];
   if (stranger !== undefined) {
@@ -125,7 +101,7 @@ function optionalText(fields: Fields, name: string): string | undefined {
 function contextOf(fields: Fields): Readonly<Record<string, unknown>> | undefined {
   const value = fields.get('context');
   if (value === undefined) return undefined;
-  if (!isMap(value)) throw invalid('`context` must be an object');
+  if (!isRecord(value)) throw invalid('`context` must be an object');
   if (Buffer.byteLength(JSON.stringify(value)) > LARGEST_CONTEXT) {
     throw new ServerFailure('too-large', `\`context\` is larger than ${String(LARGEST_CONTEXT / 1024)} KiB`);
   }
@@ -133,7 +109,7 @@ function contextOf(fields: Fields): Readonly<Record<string, unknown>> | undefine
 }
 
 function headersOf(value: unknown = {}): Record<string, string> {
-  if (!isMap(value)) throw invalid('`headers` must be an object');
+  if (!isRecord(value)) throw invalid('`headers` must be an object');
   const entries = Object.entries(value);
   if (entries.length > MOST_HEADERS) throw invalid(`there are more than ${String(MOST_HEADERS)} headers`);
   return Object.fromEntries(
@@ -142,10 +118,6 @@ function headersOf(value: unknown = {}): Record<string, string> {
       return [name, text];
     }),
   );
-}
-
-function isMap(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function invalid(message: string, hint?: string): ServerFailure {

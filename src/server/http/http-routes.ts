@@ -2,21 +2,15 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { ServerFailure } from '../failure.ts';
 import { failureAnswer, HttpRefusal, json, refusalAnswer, type Answer, type Exchange } from './http-answer.ts';
-import {
-  parseFetch,
-  parseResolve,
-  type FetchAsk,
-  type FetchResult,
-  type ResolveAsk,
-  type ResolveAsks,
-  type ResolveResult,
-} from './http-ask.ts';
+import { parseFetch, parseResolve, type ResolveAsks, type ResolveResult } from './http-ask.ts';
 import { checkJsonHead, readJson } from './http-body.ts';
 import { bearerOf, guard, type GuardOptions } from './http-guard.ts';
 import type { Limits } from '../limits.ts';
 import { METRICS_TYPE, type Metrics } from '../metrics.ts';
 import type { RefusedCall, Service } from '../service.ts';
 import type { Caller } from '../identity/verify.ts';
+import type { Fetched } from '../fetch/fetch-response.ts';
+import type { FetchCall, ResolveInput } from '../use-cases.ts';
 
 export interface Readiness {
   /** There are callers that it can verify. */
@@ -33,8 +27,8 @@ export interface RouteOptions {
   /** `service.verify` has counted the first question of a call. */
   readonly limits: Pick<Limits, 'enter' | 'enterAs' | 'enterAsStranger' | 'take'>;
   readonly metrics: Pick<Metrics, 'request' | 'text'>;
-  readonly resolve: (caller: Caller, ask: ResolveAsk, signal: AbortSignal) => Promise<ResolveResult>;
-  readonly fetch: (caller: Caller, ask: FetchAsk, signal: AbortSignal) => Promise<FetchResult>;
+  readonly resolve: (caller: Caller, ask: ResolveInput, signal: AbortSignal) => Promise<ResolveResult>;
+  readonly fetch: (caller: Caller, ask: FetchCall, signal: AbortSignal) => Promise<Fetched>;
   readonly ready: () => Promise<Readiness>;
   /** Answers whatever comes to `/mcp`, and ends its own streams before the server is closed. */
   readonly mcp?: ((request: IncomingMessage, response: ServerResponse) => void) | undefined;
@@ -200,7 +194,7 @@ export class Routes {
   }
 
   #fetch(exchange: Exchange, signal: AbortSignal): Promise<Answer> {
-    const use = async (caller: Caller, ask: FetchAsk): Promise<Answer> => {
+    const use = async (caller: Caller, ask: FetchCall): Promise<Answer> => {
       const { status, headers, body, bodyEncoding, truncated } = await this.#options.fetch(caller, ask, signal);
       return json(200, { status, headers, body, body_encoding: bodyEncoding, truncated });
     };
@@ -288,9 +282,8 @@ function checkMethod({ method = '' }: IncomingMessage, allowed: readonly string[
 }
 
 function notAllowed(failure: ServerFailure): Readonly<Record<string, unknown>> {
-  const { code, message: reason, hint } = failure;
-  const policy = 'policy' in failure && typeof failure.policy === 'string' ? { policy: failure.policy } : {};
-  return { allowed: false, ...policy, code, reason, ...(hint === undefined ? {} : { hint }) };
+  const { policy, code, message: reason, hint } = failure;
+  return { allowed: false, ...(policy === undefined ? {} : { policy }), code, reason, ...(hint === undefined ? {} : { hint }) };
 }
 
 /** Results in the order of the items. */

@@ -16,9 +16,6 @@ import type { GuardOptions } from './http-guard.ts';
 import { Routes, type RouteOptions } from './http-routes.ts';
 import { cannotListen, formatListen, type ListenAddress } from './listen.ts';
 
-export type { FetchAsk, FetchResult, ResolveAsk, ResolveResult } from './http-ask.ts';
-export type { Readiness } from './http-routes.ts';
-
 /** PEM texts. */
 export interface TlsIdentity {
   readonly cert: string;

@@ -6,8 +6,6 @@ import { KzError, systemCode } from '../../core/errors.ts';
 import { watchPaths } from '../../providers/file-watch.ts';
 import type { TlsIdentity } from './http.ts';
 
-export type { TlsIdentity } from './http.ts';
-
 export interface TlsFiles {
   readonly certFile: string;
   readonly keyFile: string;

@@ -38,6 +38,7 @@ export class IssuerKeys {
   readonly #issuer: IssuerEntry;
   readonly #fixed: readonly VerifyKey[];
   readonly #set: CachedKeys | undefined;
+  /** What a signature may be made with. */
   readonly #algorithms: readonly string[];
 
   private constructor(issuer: IssuerEntry, fixed: readonly VerifyKey[], set: CachedKeys | undefined) {
@@ -60,11 +61,6 @@ export class IssuerKeys {
       at: issuer.at,
       hint: 'leave `algorithms` out; HS256, HS384 and HS512 are for static keys only',
     });
-  }
-
-  /** What a signature may be made with. */
-  get algorithms(): readonly string[] {
-    return this.#algorithms;
   }
 
   /** At least one. Throws `jwt-invalid`, `keys-unavailable`, and when the signal aborts its reason. */

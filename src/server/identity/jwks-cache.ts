@@ -26,6 +26,13 @@ export interface CacheOptions {
   readonly onStale: (error: unknown) => void;
 }
 
+/**
+ * Calls that wait for one fetch to its end. Anybody can send tokens of an issuer whose server does not answer, and callers of other issuers need
+ * room, too: what comes beyond these waits only as long as a server needs that is well, in milliseconds.
+ */
+const MOST_WAITING = 256;
+const PATIENCE_MS = 1000;
+
 export class CachedKeys {
   readonly #fetch: (signal: AbortSignal) => Promise<KeySet>;
   readonly #options: CacheOptions;
@@ -33,6 +40,9 @@ export class CachedKeys {
   #failure: { readonly error: Error; readonly at: number } | undefined;
   #pending: Promise<KeySet> | undefined;
   #missedAt = -Infinity;
+  #waiting = 0;
+  /** Of the fetch that runs: aborts with why there is no more room. One for all: the operator is told once. */
+  #patience = new AbortController();
 
   constructor(fetch: (signal: AbortSignal) => Promise<KeySet>, options: CacheOptions) {
     this.#fetch = fetch;
@@ -44,20 +54,20 @@ export class CachedKeys {
     return this.#failure?.error;
   }
 
-  /** Throws what the fetch threw, when there is no set that may be used. */
+  /** Throws what the fetch threw, when there is no set that may be used, and `provider-unavailable` when too many wait for one. */
   async current(signal: AbortSignal): Promise<KeySet> {
     const { times } = this.#options;
     const known = this.#usable();
     if (known === undefined) {
       if (this.#failure !== undefined && this.#since(this.#failure.at) < times.failureMs) throw this.#failure.error;
-      return unlessAborted(this.#refresh(), signal);
+      return this.#wait(this.#refresh(), signal);
     }
     const age = this.#since(known.at);
     if (age < times.freshMs || (this.#failure !== undefined && this.#since(this.#failure.at) < times.cooldownMs)) return known.keys;
     const refresh = this.#refresh().catch(() => known.keys);
     // Nobody waits while the set is only a little old, nor for a server that was down the last time.
-    const isWorthWaiting = age >= 2 * times.freshMs && this.#failure === undefined;
-    return isWorthWaiting ? unlessAborted(refresh, signal) : known.keys;
+    const isWorthWaiting = age >= 2 * times.freshMs && this.#failure === undefined && this.#waiting < MOST_WAITING;
+    return isWorthWaiting ? this.#wait(refresh, signal) : known.keys;
   }
 
   /** A set that may hold what is missing in `seen`: a newer one, or `seen` again during the cooldown and when none can be had. */
@@ -69,7 +79,17 @@ export class CachedKeys {
       this.#missedAt = this.#options.now();
     }
     const refresh = this.#refresh().catch(() => seen);
-    return unlessAborted(refresh, signal);
+    return this.#wait(refresh, signal);
+  }
+
+  async #wait(keys: Promise<KeySet>, signal: AbortSignal): Promise<KeySet> {
+    const isPatient = this.#waiting < MOST_WAITING;
+    this.#waiting += 1;
+    try {
+      return await unlessAborted(isPatient ? keys : orAborted(keys, this.#patience.signal), signal);
+    } finally {
+      this.#waiting -= 1;
+    }
   }
 
   #usable(): { readonly keys: KeySet; readonly at: number } | undefined {
@@ -83,9 +103,16 @@ export class CachedKeys {
 
   #refresh(): Promise<KeySet> {
     if (this.#pending === undefined) {
+      const patience = new AbortController();
+      setMaxListeners(0, patience.signal);
+      const timer = setTimeout(() => {
+        patience.abort(new KzError('provider-unavailable', 'too many calls wait for them'));
+      }, PATIENCE_MS).unref();
       const pending = this.#fetchOnce().finally(() => {
+        clearTimeout(timer);
         this.#pending = undefined;
       });
+      this.#patience = patience;
       // Whoever waits hears of it.
       pending.catch(() => undefined);
       this.#pending = pending;

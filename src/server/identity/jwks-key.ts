@@ -2,6 +2,7 @@
 // another kind, so that no public key is ever taken for a secret.
 import { createPublicKey, type JsonWebKey, type KeyObject } from 'node:crypto';
 import { KzError } from '../../core/errors.ts';
+import { isRecord } from '../../core/record.ts';
 
 export interface VerifyKey {
   readonly kid: string | undefined;
@@ -87,10 +88,6 @@ function isOfSmallOrder(key: KeyObject): boolean {
 function isSlow({ asymmetricKeyDetails }: KeyObject): boolean {
   const { modulusLength = 0, publicExponent = 0n } = asymmetricKeyDetails ?? {};
   return modulusLength > MOST_RSA_BITS || publicExponent > LARGEST_EXPONENT;
-}
-
-export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** Whoever has read a set with a private key in it can sign, too. */

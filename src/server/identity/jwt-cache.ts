@@ -1,6 +1,7 @@
 // Tokens that were verified a moment ago, by their hash. Never holds a token. What it answers is at most a minute old, so that a key that is taken
 // away, or a token that expires, is not trusted for longer.
 import { createHash } from 'node:crypto';
+import { remember } from '../remembered.ts';
 
 const LONGEST_MS = 60_000;
 const MOST = 1000;
@@ -19,10 +20,7 @@ export class JwtCache<T> {
 
   /** Until `until` at the latest, milliseconds since the epoch as `nowMs`. The oldest makes room. */
   set(hash: string, value: T, { nowMs, until }: { readonly nowMs: number; readonly until: number }): void {
-    this.#entries.delete(hash);
-    this.#entries.set(hash, { value, from: nowMs, until: Math.min(until, nowMs + LONGEST_MS) });
-    const [oldest] = this.#entries.keys();
-    if (this.#entries.size > MOST && oldest !== undefined) this.#entries.delete(oldest);
+    remember(this.#entries, hash, { value, from: nowMs, until: Math.min(until, nowMs + LONGEST_MS) }, MOST);
   }
 }
 

@@ -1,8 +1,8 @@
 // What the claims of a token must say once its signature is proven: who it is for, when it is good, and whom it is about. jose checks; this file says
 // what was wrong in words, and adds what jose leaves open. Audiences and times are quoted, nothing else of the token.
 import type { IssuerEntry } from '../../config/bundle.ts';
+import { isRecord } from '../../core/record.ts';
 import { ServerFailure } from '../failure.ts';
-import { isRecord } from './jwks-key.ts';
 
 type Claims = Readonly<Record<string, unknown>>;
 

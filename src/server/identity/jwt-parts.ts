@@ -1,8 +1,8 @@
 // What a JWT says of itself before anything is proven: its header, and who it claims to be from. Refuses every form that has ever been used to choose
 // the key or the algorithm from within the token (RFC 8725), and what two parsers could read differently. Quotes nothing of the token.
+import { isRecord } from '../../core/record.ts';
 import { decodeText } from '../../providers/document.ts';
 import { ServerFailure } from '../failure.ts';
-import { isRecord } from './jwks-key.ts';
 
 export interface JwtParts {
   readonly alg: string;

@@ -5,10 +5,11 @@ import { request as httpsRequest } from 'node:https';
 import { isIP } from 'node:net';
 import { addressKind } from '../../core/address.ts';
 import { KzError, systemCode } from '../../core/errors.ts';
+import { isRecord } from '../../core/record.ts';
 import { tlsHint } from '../../providers/ask-json.ts';
 import { decodeText } from '../../providers/document.ts';
 import { readGuardedFile } from '../../providers/guarded-file.ts';
-import { isRecord, parseKeySet, type KeySet } from './jwks-key.ts';
+import { parseKeySet, type KeySet } from './jwks-key.ts';
 
 export interface KeyServerOptions {
   /** Of the keys; left out: what OIDC discovery at `issuerUrl` names. */

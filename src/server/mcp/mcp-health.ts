@@ -1,4 +1,5 @@
 // What `health_check` answers. The checks ask backends and send credentials: whoever asks again within some seconds gets the same answer.
+import { orAborted } from '../../core/abort.ts';
 
 export interface HealthReport {
   readonly bundleVersion: string;
@@ -29,19 +30,6 @@ export function rememberHealth(check: HealthCheck, options: RememberOptions = {}
         if (last === started) last = undefined;
       });
     }
-    return unlessAborted(last.report, signal);
+    return orAborted(last.report, signal);
   };
-}
-
-function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => {
-      reject(new Error('the call was cancelled'));
-    };
-    if (signal.aborted) onAbort();
-    signal.addEventListener('abort', onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => {
-      signal.removeEventListener('abort', onAbort);
-    });
-  });
 }

@@ -37,7 +37,14 @@ export async function openMcpHttp(options: McpHttpOptions): Promise<McpHttp> {
     );
   const handlers = { calls: open(), streams: open() };
   return {
-    handle: (request, response) => handle(handlers, request, response),
+    handle: async (request, response) => {
+      try {
+        await handle(handlers, request, response);
+      } catch (error) {
+        onInternal?.(error);
+        await send(refusal(500, -32603, 'the server could not do this'), response).catch(() => undefined);
+      }
+    },
     drain: () => handlers.streams.close(),
     close: async () => {
       await handlers.streams.close();
@@ -58,10 +65,10 @@ async function handle(handlers: Handlers, request: IncomingMessage, response: Se
   });
   try {
     await send(await answerTo(handlers, request, gone.signal), response);
-  } catch {
+  } catch (error) {
+    if (!response.headersSent && !gone.signal.aborted) throw error;
     // The client is gone, or the answer broke off: there is nobody to tell, or no way to.
-    if (response.headersSent || gone.signal.aborted) response.destroy();
-    else await send(refusal(500, -32603, 'the server could not do this'), response).catch(() => undefined);
+    response.destroy();
   }
 }
 

@@ -2,8 +2,11 @@
 import { ServerFailure } from '../failure.ts';
 import type { HealthReport } from './mcp-health.ts';
 import { cutBase64, cutText } from './mcp-result.ts';
-import type { BodyEncoding, McpFetched, McpFetchInput, McpResolved } from './mcp.ts';
+import type { McpResolved } from './mcp.ts';
+import type { BodyEncoding } from '../fetch/fetch-request.ts';
+import type { Fetched } from '../fetch/fetch-response.ts';
 import type { ListedResource } from '../service.ts';
+import type { FetchCall } from '../use-cases.ts';
 
 export interface WithJwt {
   readonly jwt?: string;
@@ -23,9 +26,9 @@ export interface FetchArguments extends ResolveArguments {
   readonly body_encoding?: BodyEncoding;
 }
 
-export function readFetch(input: FetchArguments): McpFetchInput {
-  const { resource: ref, resolver, context, url, method = 'GET', headers = {}, body, body_encoding: bodyEncoding = 'utf8' } = input;
-  return { ref, resolver, context, url, method, headers, body, bodyEncoding };
+export function readFetchCall(input: FetchArguments): FetchCall {
+  const { resource, resolver, context, url, method = 'GET', headers = {}, body, body_encoding: bodyEncoding = 'utf8' } = input;
+  return { resource, resolver, context, url, method, headers, body, bodyEncoding };
 }
 
 /** Throws for what must not get out, whoever let it come this far: of a resource of mode direct, this is the value. */
@@ -50,13 +53,13 @@ export function writeResolved({ mode, token, ttlMs, expiresAt, ref, proxy, hint,
 
 interface FetchedOnWire {
   readonly status: number;
-  readonly headers: McpFetched['headers'];
+  readonly headers: Fetched['headers'];
   readonly body: string;
   readonly body_encoding: BodyEncoding;
   readonly truncated: boolean;
 }
 
-export function writeFetched({ status, headers, body, bodyEncoding, truncated }: McpFetched): FetchedOnWire {
+export function writeFetched({ status, headers, body, bodyEncoding, truncated }: Fetched): FetchedOnWire {
   return { status, headers, body, body_encoding: bodyEncoding, truncated };
 }
 

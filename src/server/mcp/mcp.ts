@@ -6,7 +6,7 @@ import { schemaOf } from './mcp-validate.ts';
 import { FETCH, HEALTH_CHECK, INSTRUCTIONS, LIST_RESOURCES, RESOLVE, type ToolText } from './mcp-schemas.ts';
 import type { CallToolResult, McpServer, ServerContext, StandardSchemaWithJSON } from './mcp-sdk.ts';
 import {
-  readFetch,
+  readFetchCall,
   shortenBody,
   shortenList,
   writeFetched,
@@ -17,8 +17,10 @@ import {
   type ResolveArguments,
   type WithJwt,
 } from './mcp-wire.ts';
-import type { ListedResource } from '../service.ts';
+import type { Fetched } from '../fetch/fetch-response.ts';
 import type { Caller } from '../identity/verify.ts';
+import type { ListedResource } from '../service.ts';
+import type { FetchCall, ResolveInput } from '../use-cases.ts';
 
 export type McpSdk = typeof import('./mcp-sdk.ts');
 
@@ -40,41 +42,14 @@ export interface McpResolved {
   readonly hint?: string | undefined;
 }
 
-export interface McpResolveInput {
-  readonly ref: string;
-  readonly resolver?: string | undefined;
-  readonly context?: Readonly<Record<string, unknown>> | undefined;
-}
-
-export type BodyEncoding = 'utf8' | 'base64';
-
-export interface McpFetchInput {
-  readonly ref: string;
-  readonly resolver?: string | undefined;
-  readonly url: string;
-  readonly method: string;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body?: string | undefined;
-  readonly bodyEncoding: BodyEncoding;
-  readonly context?: Readonly<Record<string, unknown>> | undefined;
-}
-
-export interface McpFetched {
-  readonly status: number;
-  readonly headers: Readonly<Record<string, string | readonly string[]>>;
-  readonly body: string;
-  readonly bodyEncoding: BodyEncoding;
-  readonly truncated: boolean;
-}
-
 /** Bytes of the answer that came in so far. */
 export type Progress = (receivedBytes: number) => void;
 
 export interface McpUseCases {
   verify(jwt: string | undefined, signal: AbortSignal): Promise<Caller>;
   /** For a resource of mode direct: throws `mode-forbidden`. */
-  resolve(caller: Caller, input: McpResolveInput, signal: AbortSignal): Promise<McpResolved>;
-  fetch(caller: Caller, input: McpFetchInput, progress: Progress, signal: AbortSignal): Promise<McpFetched>;
+  resolve(caller: Caller, input: ResolveInput, signal: AbortSignal): Promise<McpResolved>;
+  fetch(caller: Caller, call: FetchCall, progress: Progress, signal: AbortSignal): Promise<Fetched>;
   list(caller: Caller): readonly ListedResource[];
   /** Left out: there is no `health_check`. Called as often as a model likes: give one that `rememberHealth` made. */
   readonly health?: HealthCheck | undefined;
@@ -124,7 +99,7 @@ export function makeMcpServer(sdk: McpSdk, options: McpOptions, connection: McpC
   );
   server.registerTool('fetch', withSchemas<FetchArguments>(sdk, FETCH), (input, context) =>
     call(context, async (signal) => {
-      const fetched = await useCases.fetch(await verify(input, signal), readFetch(input), progressTo(context), signal);
+      const fetched = await useCases.fetch(await verify(input, signal), readFetchCall(input), progressTo(context), signal);
       return answer(writeFetched(fetched), shortenBody);
     }),
   );
@@ -150,15 +125,7 @@ export function makeMcpServer(sdk: McpSdk, options: McpOptions, connection: McpC
 export function withRememberedHealth<T extends McpOptions>(options: T): T {
   const { health } = options.useCases;
   if (health === undefined) return options;
-  // The use cases may be methods of an object with a state.
-  const useCases: McpUseCases = {
-    verify: (jwt, signal) => options.useCases.verify(jwt, signal),
-    resolve: (caller, input, signal) => options.useCases.resolve(caller, input, signal),
-    fetch: (caller, input, progress, signal) => options.useCases.fetch(caller, input, progress, signal),
-    list: (caller) => options.useCases.list(caller),
-    health: rememberHealth(health),
-  };
-  return { ...options, useCases };
+  return { ...options, useCases: { ...options.useCases, health: rememberHealth(health) } };
 }
 
 type Call = (context: ServerContext, work: (signal: AbortSignal) => Promise<CallToolResult>) => Promise<CallToolResult>;

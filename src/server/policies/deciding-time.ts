@@ -2,6 +2,7 @@
 // made so that every question is a slow one, and while a rule is evaluated nobody else is answered.
 import { ServerFailure } from '../failure.ts';
 import type { Caller } from '../identity/verify.ts';
+import { callerKey, remember } from '../remembered.ts';
 
 /** At once, in milliseconds. A usual question takes less than one. */
 const MOST_MS = 2000;
@@ -27,8 +28,8 @@ export class DecidingTime {
   }
 
   /** Does the work, and counts how long it took. Throws `rate-limited` for who has no time left. */
-  of<T>({ issuer, sub }: Pick<Caller, 'issuer' | 'sub'>, work: () => T): T {
-    const key = `${issuer}\0${sub}`;
+  of<T>(caller: Pick<Caller, 'issuer' | 'sub'>, work: () => T): T {
+    const key = callerKey(caller);
     const started = this.#clock();
     const debt = this.#debt(key, started);
     if (debt >= MOST_MS) {
@@ -40,19 +41,12 @@ export class DecidingTime {
       return work();
     } finally {
       const at = this.#clock();
-      if (at - started >= LEAST_MS) this.#remember(key, { ms: debt + at - started, at });
+      if (at - started >= LEAST_MS) remember(this.#debts, key, { ms: debt + at - started, at }, MOST_CALLERS);
     }
   }
 
   #debt(key: string, now: number): number {
     const { ms, at } = this.#debts.get(key) ?? { ms: 0, at: now };
     return Math.max(0, ms - (now - at) * SHARE);
-  }
-
-  #remember(key: string, debt: Debt): void {
-    this.#debts.delete(key);
-    this.#debts.set(key, debt);
-    const [oldest] = this.#debts.keys();
-    if (this.#debts.size > MOST_CALLERS && oldest !== undefined) this.#debts.delete(oldest);
   }
 }

@@ -2,7 +2,7 @@
 // addresses that are not public, but for hosts that are named without a star: who has a name below one chooses where it leads.
 import { compileRules, type Rule } from '../../policy/rule.ts';
 import { isExactHost } from '../fetch/fetch-request.ts';
-import type { Resource } from '../service.ts';
+import type { Resource } from '../resources.ts';
 
 export const NOTHING_ALLOWED = compileRules([{ allow: false, host: '*' }]);
 

@@ -2,11 +2,12 @@
 // that share a key need no other state. It holds no value, and says nothing to whoever has no key. Made of [A-Za-z0-9_.-] only: it goes
 // unchanged through a header, a URL, JSON and a form.
 import { createCipheriv, createHash, randomBytes, type webcrypto } from 'node:crypto';
+import { isRecord } from '../../core/record.ts';
 import type { Caller } from '../identity/verify.ts';
 import { ServerFailure } from '../failure.ts';
 import { TOKEN_KEY_BYTES } from './token-keys.ts';
 
-export const TOKEN_PREFIX = 'KZ_TOK_';
+const TOKEN_PREFIX = 'KZ_TOK_';
 /** What every token looks like, wherever it ends: a compact JWE without an encrypted key, of which the last part has a known length. */
 export const TOKEN_SHAPE = /KZ_TOK_[A-Za-z0-9_-]{20,200}\.\.[A-Za-z0-9_-]{16}\.[A-Za-z0-9_-]{16,8192}\.[A-Za-z0-9_-]{22}/;
 
@@ -181,10 +182,6 @@ function sealedFacts(value: unknown): SealedFacts | undefined {
     (policy === undefined || typeof policy === 'string') &&
     (context === undefined || isRecord(context));
   return isWhole ? ({ ref, issuer, sub, hosts, policy, context, iat, exp, jti } as SealedFacts) : undefined;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 const keys = new WeakMap<Uint8Array, Promise<webcrypto.CryptoKey>>();

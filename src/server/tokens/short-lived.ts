@@ -2,6 +2,7 @@
 // resource wants it. Holds no value. The proxy needs the public key only.
 import { createPrivateKey, createPublicKey, randomUUID, type KeyObject } from 'node:crypto';
 import type { JWTPayload } from 'jose';
+import { isRecord } from '../../core/record.ts';
 import { ServerFailure } from '../failure.ts';
 import { readKeyFile, wrongKey, type KeyFile } from './token-keys.ts';
 
@@ -185,8 +186,4 @@ function parse(file: KeyFile, problem: string, read: () => KeyObject): KeyObject
   } catch {
     throw wrongKey(file, problem);
   }
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -9,6 +9,7 @@ import { Carried } from './carried.ts';
 import { looksShortLived } from './short-lived.ts';
 import { CallerSession, strangersSession, type SessionParts } from './token-session.ts';
 import type { Caller } from '../identity/verify.ts';
+import { callerKey, remember } from '../remembered.ts';
 
 export type { TokenProxyEvent } from './token-session.ts';
 
@@ -104,13 +105,10 @@ export class TokenProxy {
     return session;
   }
 
-  #carriedBy({ issuer, sub }: Caller): Carried {
-    const key = `${issuer}\0${sub}`;
+  #carriedBy(caller: Caller): Carried {
+    const key = callerKey(caller);
     const carried = this.#carried.get(key) ?? new Carried();
-    this.#carried.delete(key);
-    this.#carried.set(key, carried);
-    const [oldest] = this.#carried.keys();
-    if (this.#carried.size > MOST_CALLERS && oldest !== undefined) this.#carried.delete(oldest);
+    remember(this.#carried, key, carried, MOST_CALLERS);
     return carried;
   }
 }

@@ -18,7 +18,7 @@ import { decoded, readUpTo, type Prepared, type Unprepared } from '../../proxy/p
 import type { Refusal } from '../../proxy/refusal.ts';
 import type { Upstream } from '../../proxy/upstream.ts';
 import { ServerFailure } from '../failure.ts';
-import { bodyKind } from '../fetch/parameters.ts';
+import { bodyKinds } from '../fetch/parameters.ts';
 import type { Carried } from './carried.ts';
 import { NOTHING_ALLOWED, reachable } from './reachable.ts';
 import { hasFields, leftAlone, place, shortLivedIn, slotsFor, tokensIn, usesOf, type Searched } from './token-search.ts';
@@ -223,7 +223,7 @@ function entryOf({ ref, token, secret, entry }: Usable): TokenEntry {
 
 /** Undefined: there is none, or it holds neither tokens that could be swapped nor parameters. */
 async function readBody({ request, head, source, proceed }: Unprepared): Promise<Buffer | 'untouched' | undefined> {
-  const isOfUse = hasFields(head.contentType) || bodyKind(head.contentType, request.method) !== undefined;
+  const isOfUse = hasFields(head.contentType) || bodyKinds(head.contentType, request.method).length > 0;
   if (source === undefined || hasNoBody(request, head) || !isOfUse) return undefined;
   if ('endAfterHeaders' in source && source.endAfterHeaders === true) return undefined;
   const isTooLarge = head.contentLength !== undefined && head.contentLength > LARGEST_BODY;

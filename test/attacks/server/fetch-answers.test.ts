@@ -2,28 +2,17 @@
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import zlib from 'node:zlib';
-import { afterEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import type { CredentialLocation } from '../../../src/config/bundle.ts';
 import { Secret } from '../../../src/core/secret.ts';
 import type { FetchInput, FetchResult } from '../../../src/server/fetch/fetch.ts';
 import { readAnswer } from '../../../src/server/fetch/fetch-response.ts';
 import { withSearch } from '../../../src/server/fetch/inject.ts';
 import { BEARER, canary, failureOf, fetchFrom, REF, type FetchSetting } from '../../server/fetch/fetching.ts';
-import { Upstreams, type UpstreamOptions } from '../../server/fetch/upstream.ts';
+import { startUpstreams, type Upstreams } from '../../server/fetch/upstream.ts';
 
 const URL_ = 'https://api.test/';
 const MARK = `[redacted:${REF}]`;
-const open: Upstreams[] = [];
-
-afterEach(async () => {
-  await Promise.all(open.splice(0).map((upstreams) => upstreams.close()));
-});
-
-async function start(options: UpstreamOptions): Promise<Upstreams> {
-  const upstreams = await Upstreams.start(options);
-  open.push(upstreams);
-  return upstreams;
-}
 
 function ask(upstreams: Upstreams, input: FetchInput | string = URL_, setting: FetchSetting = {}): Promise<FetchResult> {
   return fetchFrom(upstreams, input, setting);
@@ -32,7 +21,7 @@ function ask(upstreams: Upstreams, input: FetchInput | string = URL_, setting: F
 /** An answer with this body, whose type and coding its server chooses. */
 function body(bytes: string | Buffer, fields = ''): Promise<Upstreams> {
   const all = Buffer.from(bytes);
-  return start({
+  return startUpstreams({
     raw: (socket) => {
       socket.once('data', () => {
         socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${String(all.length)}\r\n${fields}\r\n`);
@@ -114,7 +103,9 @@ it('no cut at the limit ends inside a value, in any spelling', async () => {
   const value = canary();
   const spellings = [value, Buffer.from(`xy${value}`).toString('base64'), Buffer.from(value).toString('hex')];
   for (const spelling of spellings) {
-    const upstreams = await start({ serve: (_request, response) => response.end(`${'.'.repeat(40)}${spelling}${'.'.repeat(200)}`) });
+    const upstreams = await startUpstreams({
+      serve: (_request, response) => response.end(`${'.'.repeat(40)}${spelling}${'.'.repeat(200)}`),
+    });
     for (let limit = 36; limit < 40 + spelling.length; limit += 3) {
       const result = await ask(upstreams, URL_, { value, limit });
       expect(result.truncated).toBe(true);
@@ -124,12 +115,12 @@ it('no cut at the limit ends inside a value, in any spelling', async () => {
 });
 
 it('says that a value with space around it is too short to be searched for', async () => {
-  const upstreams = await start({ serve: (request, response) => response.end(request.headers.authorization) });
+  const upstreams = await startUpstreams({ serve: (request, response) => response.end(request.headers.authorization) });
   expect(await ask(upstreams, URL_, { value: 'k3y       ' })).toMatchObject({ searchable: false });
 });
 
 it('what asks for a part of an answer, or for another host, is not the caller’s to send', async () => {
-  const upstreams = await start({});
+  const upstreams = await startUpstreams({});
   for (const name of [
     'X-Ms-Range',
     'Request-Range',

@@ -1,6 +1,6 @@
 // What a caller of `fetch`, the upstream it asks, or both together try: to see the value, to have it sent elsewhere, to get another caller's answer.
 import { once } from 'node:events';
-import { afterEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { Secret } from '../../../src/core/secret.ts';
 import { readFetch, sendFetch, type FetchInput, type FetchResult } from '../../../src/server/fetch/fetch.ts';
 import { openCel } from '../../../src/policy/cel.ts';
@@ -10,26 +10,15 @@ import type { Ask } from '../../../src/server/service.ts';
 import { UseCases, type UseCaseParts } from '../../../src/server/use-cases.ts';
 import type { Caller } from '../../../src/server/identity/verify.ts';
 import { canary, failureOf, fetchFrom, REF, resource, type FetchSetting } from '../../server/fetch/fetching.ts';
-import { Upstreams, type UpstreamOptions } from '../../server/fetch/upstream.ts';
+import { startUpstreams, type Upstreams } from '../../server/fetch/upstream.ts';
 
 const URL_ = 'https://api.test/';
 const MARK = `[redacted:${REF}]`;
 const METHODS = ['GET', 'HEAD', 'POST', 'DELETE'];
-const open: Upstreams[] = [];
-
-afterEach(async () => {
-  await Promise.all(open.splice(0).map((upstreams) => upstreams.close()));
-});
-
-async function start(options: UpstreamOptions): Promise<Upstreams> {
-  const upstreams = await Upstreams.start(options);
-  open.push(upstreams);
-  return upstreams;
-}
 
 /** Answers the first bytes of each connection with these, then keeps quiet. */
 function answering(...pieces: readonly (string | Buffer)[]): Promise<Upstreams> {
-  return start({
+  return startUpstreams({
     raw: (socket) => {
       socket.once('data', () => {
         for (const piece of pieces) socket.write(piece);
@@ -46,7 +35,7 @@ function ask(upstreams: Upstreams, input: FetchInput | string = URL_, setting: F
 
 /** A server that does not read bodies where it expects none: what is left of one is the beginning of the next request. */
 function bodiless(): Promise<Upstreams> {
-  return start({
+  return startUpstreams({
     raw: (socket) => {
       let held = '';
       socket.on('data', (chunk: Buffer) => {
@@ -77,7 +66,7 @@ it.each([
   ['GET', 'HTTP/1.1 304 Not Modified\r\n\r\n'],
 ])('an answer to %s that has a body all the same is nobody’s next answer', async (method, head) => {
   // What is behind the head is the beginning of an answer that ends after the next caller has asked.
-  const upstreams = await start({
+  const upstreams = await startUpstreams({
     raw: (socket) => {
       socket.once('data', () => {
         socket.write(`${head}HTTP/1.1 200 OK\r\nX-Held: `);
@@ -107,7 +96,7 @@ it.each([
 
 it('an answer too many that comes once the next request is sent is not another caller’s, nor about another ref', async () => {
   // What a header of the first answer splits: no client can tell that the rest of it is not the second answer.
-  const upstreams = await start({
+  const upstreams = await startUpstreams({
     raw: (socket) => {
       socket.once('data', () => {
         socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
@@ -162,7 +151,7 @@ it('a connection whose answer was cut at the limit serves nobody else', async ()
 });
 
 it('a connection whose answer came too late serves nobody else', async () => {
-  const upstreams = await start({
+  const upstreams = await startUpstreams({
     raw: (socket) => {
       socket.once('data', () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nlate'));
     },
@@ -174,7 +163,7 @@ it('a connection whose answer came too late serves nobody else', async () => {
 });
 
 it('callers who ask at the same time get their own answers, whoever gives up', async () => {
-  const upstreams = await start({
+  const upstreams = await startUpstreams({
     serve: (request, response) => {
       setTimeout(() => response.end(`${String(request.url)} ${String(request.headers.authorization)}`), Number(request.url?.length) * 3);
     },
@@ -194,7 +183,7 @@ it('interim answers carry nothing to the caller, and their number ends with its 
     `HTTP/1.1 103 Early\r\nX-Echo: ${value}\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok`,
   );
   expect(await ask(upstreams, URL_, { value })).toMatchObject({ status: 200, headers: {}, body: 'ok' });
-  const flood = await start({
+  const flood = await startUpstreams({
     raw: (socket) => {
       socket.once('data', () => {
         const more = (): void => {
@@ -218,7 +207,7 @@ it('trailers are not given', async () => {
 // --- Elsewhere ---
 
 it('a host is one, however it is written', async () => {
-  const upstreams = await start({});
+  const upstreams = await startUpstreams({});
   for (const url of ['https://api.test./', 'https://\uff41pi.test/', 'https://API.test:443/']) await ask(upstreams, url);
   expect(upstreams.received.map(({ headers }) => headers.host)).toEqual(['api.test', 'api.test', 'api.test']);
 });
@@ -247,14 +236,14 @@ const ELSEWHERE = [
 ];
 
 it('nothing is sent to what is another host, or may be', async () => {
-  const upstreams = await start({});
+  const upstreams = await startUpstreams({});
   for (const url of ELSEWHERE) expect((await failureOf(() => ask(upstreams, url))).code, url).toBe('url-forbidden');
   expect(upstreams.dialled).toEqual([]);
 });
 
 it('a name that moves to a private address is not dialled there', async () => {
   const answers = [['203.0.112.1'], ['169.254.169.254'], ['::ffff:10.0.0.1'], ['64:ff9b::7f00:1']];
-  const upstreams = await start({ dial: { lookup: () => Promise.resolve(answers.shift() ?? []) } });
+  const upstreams = await startUpstreams({ dial: { lookup: () => Promise.resolve(answers.shift() ?? []) } });
   const setting = { hosts: ['*.api.test'] };
   const input = { url: 'https://a.api.test/', method: 'POST', body: 'x' };
   expect((await ask(upstreams, input, setting)).status).toBe(200);
@@ -264,7 +253,7 @@ it('a name that moves to a private address is not dialled there', async () => {
 
 it('a redirect is not followed, and does not tell the value that it repeats', async () => {
   const value = canary();
-  const upstreams = await start({
+  const upstreams = await startUpstreams({
     serve: (request, response) => {
       response.writeHead(307, { location: `https://evil.test${String(request.url)}`, refresh: `0; url=//evil.test/?${value}` }).end();
     },

@@ -199,6 +199,10 @@ function part(name: string): string {
   return `--x\r\nContent-Disposition: form-data; ${name}\r\n\r\nDELETE\r\n--x--\r\n`;
 }
 
+function after(value: string, next: string): string {
+  return `--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n${value}\r\n${next}`.replace(/--x--/, `--x\r\n\r\n'"\r\n--x--`);
+}
+
 it.each<Partial<FetchInput>>([
   { url: 'https://api.test/?_method=DELETE' },
   { url: 'https://api.test/?X-HTTP-Method-Override=DELETE' },
@@ -207,6 +211,8 @@ it.each<Partial<FetchInput>>([
   // Rack takes a body of no type for a form.
   { body: '_method=DELETE' },
   { headers: { 'content-type': ' ' }, body: '_method=DELETE' },
+  { body: part('name="_method"') },
+  { body: '{"_method":"DELETE"}' },
   { headers: PARTS, body: '--x\r\nname="_method"' },
   { headers: PARTS, body: part('name=_method') },
   { headers: PARTS, body: part("name='_method'") },
@@ -214,6 +220,15 @@ it.each<Partial<FetchInput>>([
   { headers: PARTS, body: part('name=".METHOD[x]"') },
   { headers: PARTS, body: part("name*=utf-8'en'%5fmethod") },
   { headers: PARTS, body: part('name="a"; name="X-HTTP-Method-Override"') },
+  // In a value, what looks like the beginning of a name hides none.
+  ...['name="', "name='", 'name="a', 'name=', 'name*='].map((value) => ({ headers: PARTS, body: after(value, part('name="_method"')) })),
+  { headers: PARTS, body: part('name="_method') },
+  { headers: PARTS, body: part("name*=''_method") },
+  { headers: PARTS, body: part('name*0="_met"; name*1="hod"') },
+  { headers: PARTS, body: part(`name="${' '.repeat(999)}_method"`) },
+  { headers: { 'content-type': 'multipart/form-data; boundary=x-www-form-urlencoded' }, body: part('name="_method"') },
+  { headers: { 'content-type': 'application/json; a=x-www-form-urlencoded' }, body: '{"_method":"DELETE"}' },
+  { headers: JSON_TYPE, body: '\uFEFF{"_method":"DELETE"}' },
   // Laravel looks into JSON.
   { headers: JSON_TYPE, body: '{"_method":"DELETE"}' },
   { headers: { 'content-type': 'application/vnd.api+json; charset=utf-8' }, body: '{"a":1,"\\u005fmethod":"DELETE"}' },

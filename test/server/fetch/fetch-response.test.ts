@@ -2,31 +2,20 @@
 import type http from 'node:http';
 import type net from 'node:net';
 import zlib from 'node:zlib';
-import { afterEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { BEARER, canary, failureOf, fetchFrom, REF } from './fetching.ts';
-import { Upstreams, type UpstreamOptions } from './upstream.ts';
+import { startUpstreams, type Upstreams } from './upstream.ts';
 
 const URL_ = 'https://api.test/';
 const MARK = `[redacted:${REF}]`;
-const open: Upstreams[] = [];
-
-afterEach(async () => {
-  await Promise.all(open.splice(0).map((upstreams) => upstreams.close()));
-});
-
-async function start(options: UpstreamOptions): Promise<Upstreams> {
-  const upstreams = await Upstreams.start(options);
-  open.push(upstreams);
-  return upstreams;
-}
 
 function serving(serve: http.RequestListener): Promise<Upstreams> {
-  return start({ serve });
+  return startUpstreams({ serve });
 }
 
 /** Answers the first bytes of each connection with these, then ends it. */
 function answering(...pieces: (string | Buffer)[]): Promise<Upstreams> {
-  return start({
+  return startUpstreams({
     raw: (socket) => {
       socket.once('data', () => {
         for (const piece of pieces) socket.write(piece);
@@ -85,7 +74,7 @@ it.each([
 it('finds a value that comes in two chunks, wherever it is cut', async () => {
   const value = canary();
   const body = `<${value}>`;
-  const upstreams = await start({
+  const upstreams = await startUpstreams({
     raw: (socket) => {
       socket.on('data', (data) => {
         const cut = Number(/\/(\d+)/.exec(data.toString('latin1'))?.[1]);
@@ -180,7 +169,7 @@ it('never ends inside a value, wherever it cuts', async () => {
 
 it('drops what may be the start of a value when it cuts', async () => {
   const value = canary();
-  const upstreams = await start({
+  const upstreams = await startUpstreams({
     raw: (socket) => {
       socket.once('data', () => {
         socket.write(`HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n${'x'.repeat(100)}${value.slice(0, -1)}`);

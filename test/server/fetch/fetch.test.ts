@@ -2,24 +2,13 @@
 import { getEventListeners, once } from 'node:events';
 import http from 'node:http';
 import type net from 'node:net';
-import { afterEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { Secret } from '../../../src/core/secret.ts';
 import { readFetch, sendFetch } from '../../../src/server/fetch/fetch.ts';
 import { canary, failureOf, fetchFrom, REF, resource } from './fetching.ts';
-import { Upstreams, type UpstreamOptions } from './upstream.ts';
+import { startUpstreams } from './upstream.ts';
 
 const URL_ = 'https://api.test/';
-const open: Upstreams[] = [];
-
-afterEach(async () => {
-  await Promise.all(open.splice(0).map((upstreams) => upstreams.close()));
-});
-
-async function start(options: UpstreamOptions = {}): Promise<Upstreams> {
-  const upstreams = await Upstreams.start(options);
-  open.push(upstreams);
-  return upstreams;
-}
 
 async function gone(socket: net.Socket | undefined): Promise<void> {
   if (socket === undefined) throw new Error('there was no connection');
@@ -27,7 +16,7 @@ async function gone(socket: net.Socket | undefined): Promise<void> {
 }
 
 it('sends the request with the credential', async () => {
-  const upstreams = await start();
+  const upstreams = await startUpstreams();
   const value = canary();
   const input = {
     url: 'https://api.test/repos/a%2Fb?x=1#y',
@@ -45,7 +34,7 @@ it('sends the request with the credential', async () => {
 });
 
 it('puts it into another header, the query, or a login', async () => {
-  const upstreams = await start();
+  const upstreams = await startUpstreams();
   const value = `${canary()}&/`;
   await fetchFrom(upstreams, URL_, { value, location: { kind: 'header', name: 'X-Api-Key', prefix: '' } });
   await fetchFrom(upstreams, URL_, { value, location: { kind: 'query', name: 'key' } });
@@ -59,14 +48,14 @@ it('puts it into another header, the query, or a login', async () => {
 });
 
 it('names a port that is not the usual one, and an address in brackets', async () => {
-  const upstreams = await start({ address: '[2606:4700::1111]' });
+  const upstreams = await startUpstreams({ address: '[2606:4700::1111]' });
   await fetchFrom(upstreams, 'https://[2606:4700::1111]:8443/', { hosts: ['[2606:4700::1111]'] });
   expect(upstreams.received[0]?.headers.host).toBe('[2606:4700::1111]:8443');
   expect(upstreams.dialled).toEqual(['2606:4700::1111:8443']);
 });
 
 it('sends nothing when the value cannot be sent', async () => {
-  const upstreams = await start();
+  const upstreams = await startUpstreams();
   const failure = await failureOf(() => fetchFrom(upstreams, URL_, { value: 'S3CRET-value\n' }));
   expect(failure.code).toBe('secret-unavailable');
   expect(failure.text).not.toContain('S3CRET');
@@ -87,7 +76,7 @@ it.each([
   ['64:ff9b::a9fe:a9fe', 'metadata'],
   ['100.100.100.200', 'metadata'],
 ])('refuses a name below a wildcard that is at %s', async (address, kind) => {
-  const upstreams = await start({ lookup: { 'a.api.test': [address] } });
+  const upstreams = await startUpstreams({ lookup: { 'a.api.test': [address] } });
   const failure = await failureOf(() => fetchFrom(upstreams, 'https://a.api.test/', { hosts: ['*.api.test'] }));
   expect(failure).toMatchObject({ code: 'address-forbidden', message: `a.api.test is at ${address}, a ${kind} address` });
   expect(upstreams.dialled).toEqual([]);
@@ -101,13 +90,13 @@ it.each([
   'https://0/',
   'https://169.254.169.254/latest/',
 ])('refuses %s where any host is allowed', async (url) => {
-  const upstreams = await start();
+  const upstreams = await startUpstreams();
   expect((await failureOf(() => fetchFrom(upstreams, url, { hosts: ['*'] }))).code).toBe('address-forbidden');
   expect(upstreams.dialled).toEqual([]);
 });
 
 it('dials a private address of a host that is named exactly, also beside a wildcard', async () => {
-  const upstreams = await start({ lookup: { 'intranet.test': ['10.0.0.1'] } });
+  const upstreams = await startUpstreams({ lookup: { 'intranet.test': ['10.0.0.1'] } });
   await fetchFrom(upstreams, 'https://intranet.test/', { hosts: ['*', 'intranet.test'] });
   expect(upstreams.dialled).toEqual(['10.0.0.1:443']);
   // Its connection is still open, and is not for those whom only the wildcard covers.
@@ -115,13 +104,13 @@ it('dials a private address of a host that is named exactly, also beside a wildc
 });
 
 it('dials only the addresses that are public', async () => {
-  const upstreams = await start({ lookup: { 'a.api.test': ['127.0.0.1', '203.0.112.7'] } });
+  const upstreams = await startUpstreams({ lookup: { 'a.api.test': ['127.0.0.1', '203.0.112.7'] } });
   await fetchFrom(upstreams, 'https://a.api.test/', { hosts: ['*.api.test'] });
   expect(upstreams.dialled).toEqual(['203.0.112.7:443']);
 });
 
 it('asks through http where the port is named', async () => {
-  const upstreams = await start();
+  const upstreams = await startUpstreams();
   await fetchFrom(upstreams, 'http://api.test:8080/x', { hosts: ['api.test:8080'] });
   expect(upstreams.received[0]).toMatchObject({ url: '/x', headers: { host: 'api.test:8080' } });
 });
@@ -130,7 +119,7 @@ it.each([
   ['a name that does not exist', { lookup: () => Promise.reject(Object.assign(new Error('x'), { code: 'ENOTFOUND' })) }, 'ENOTFOUND'],
   ['a certificate that nobody knows', { ca: [] }, 'SELF_SIGNED_CERT_IN_CHAIN'],
 ])('fails for %s', async (_what, dial, code) => {
-  const upstreams = await start({ dial });
+  const upstreams = await startUpstreams({ dial });
   const failure = await failureOf(() => fetchFrom(upstreams, URL_));
   expect(failure.code).toBe('upstream-failed');
   expect(failure.message).toContain(code);
@@ -138,21 +127,21 @@ it.each([
 });
 
 it('fails for a certificate of another host, and sends nothing', async () => {
-  const upstreams = await start({ address: '[2606:4700::1111]' });
+  const upstreams = await startUpstreams({ address: '[2606:4700::1111]' });
   const failure = await failureOf(() => fetchFrom(upstreams, 'https://[2606:4700::2222]/', { hosts: ['[2606:4700::2222]'] }));
   expect(failure).toMatchObject({ code: 'upstream-failed' });
   expect(upstreams.received).toEqual([]);
 });
 
 it('gives up after its time, and closes the connection', async () => {
-  const upstreams = await start({ serve: () => undefined });
+  const upstreams = await startUpstreams({ serve: () => undefined });
   const failure = await failureOf(() => fetchFrom(upstreams, URL_, { timeoutMs: 200 }));
   expect(failure).toMatchObject({ code: 'upstream-timeout', message: 'api.test had not answered in full after 0.2 s' });
   await gone(upstreams.connections[0]);
 });
 
 it('gives up on an answer that drips', async () => {
-  const upstreams = await start({
+  const upstreams = await startUpstreams({
     serve: (_request, response) => {
       response.write('a');
     },
@@ -162,14 +151,14 @@ it('gives up on an answer that drips', async () => {
 });
 
 it('is cancelled before it has begun', async () => {
-  const upstreams = await start();
+  const upstreams = await startUpstreams();
   expect((await failureOf(() => fetchFrom(upstreams, URL_, { signal: AbortSignal.abort() }))).code).toBe('cancelled');
   expect(upstreams.dialled).toEqual([]);
 });
 
 it('is cancelled while it connects', async () => {
   const controller = new AbortController();
-  const upstreams = await start({
+  const upstreams = await startUpstreams({
     dial: {
       lookup: () => {
         controller.abort();
@@ -189,7 +178,7 @@ it('leaves a connection that came too late in order', async () => {
     controller.abort();
     return answers.shift() ?? Promise.reject(new Error('asked too often'));
   };
-  const upstreams = await start({ dial: { lookup } });
+  const upstreams = await startUpstreams({ dial: { lookup } });
   expect((await failureOf(() => fetchFrom(upstreams, URL_, { signal: controller.signal }))).code).toBe('cancelled');
   found(['203.0.112.1']);
   expect((await fetchFrom(upstreams, URL_)).body).toBe('ok');
@@ -199,7 +188,7 @@ it('leaves a connection that came too late in order', async () => {
 
 it('is cancelled while it waits for an answer', async () => {
   const controller = new AbortController();
-  const upstreams = await start({
+  const upstreams = await startUpstreams({
     serve: () => {
       controller.abort();
     },
@@ -210,7 +199,7 @@ it('is cancelled while it waits for an answer', async () => {
 
 it('is cancelled in the middle of a slow answer, and closes the connection at once', async () => {
   const controller = new AbortController();
-  const upstreams = await start({
+  const upstreams = await startUpstreams({
     serve: (_request, response) => {
       response.write('beginning');
     },
@@ -227,14 +216,14 @@ it('is cancelled in the middle of a slow answer, and closes the connection at on
 
 it('leaves no listener on a signal that lives longer', async () => {
   const controller = new AbortController();
-  const upstreams = await start();
+  const upstreams = await startUpstreams();
   for (let round = 0; round < 3; round += 1) await fetchFrom(upstreams, URL_, { signal: controller.signal });
   expect(getEventListeners(controller.signal, 'abort')).toEqual([]);
   expect(upstreams.connections.length).toBe(1);
 });
 
 it('reports progress at most every 250 ms', async () => {
-  const upstreams = await start({
+  const upstreams = await startUpstreams({
     serve: (_request, response) => {
       let left = 20;
       const more = (): void => {
@@ -267,7 +256,7 @@ function oneEach(): http.RequestListener {
 }
 
 it('sends again once what an old connection lost, when that is safe', async () => {
-  const upstreams = await start({ serve: oneEach() });
+  const upstreams = await startUpstreams({ serve: oneEach() });
   for (let round = 0; round < 3; round += 1) {
     expect((await fetchFrom(upstreams, URL_)).body).toBe('ok');
     await new Promise(setImmediate);
@@ -276,7 +265,7 @@ it('sends again once what an old connection lost, when that is safe', async () =
 });
 
 it('does not send a POST again', async () => {
-  const upstreams = await start({ serve: oneEach() });
+  const upstreams = await startUpstreams({ serve: oneEach() });
   await fetchFrom(upstreams, URL_);
   await new Promise(setImmediate);
   expect((await failureOf(() => fetchFrom(upstreams, { url: URL_, method: 'POST', body: 'x' }))).code).toBe('upstream-failed');
@@ -284,7 +273,7 @@ it('does not send a POST again', async () => {
 });
 
 it('reads an answer that comes before the upload is done, and leaves the connection to nobody', async () => {
-  const upstreams = await start({
+  const upstreams = await startUpstreams({
     raw: (socket) => {
       socket.once('data', () => {
         socket.pause();
@@ -297,7 +286,7 @@ it('reads an answer that comes before the upload is done, and leaves the connect
 });
 
 it('carries 200 requests at once', async () => {
-  const upstreams = await start({ serve: (request, response) => response.end(request.url) });
+  const upstreams = await startUpstreams({ serve: (request, response) => response.end(request.url) });
   const value = canary();
   const paths = Array.from({ length: 200 }, (_none, index) => `/${String(index)}`);
   const results = await Promise.all(paths.map((path) => fetchFrom(upstreams, `https://api.test${path}`, { value })));
@@ -305,7 +294,7 @@ it('carries 200 requests at once', async () => {
 });
 
 it('marks what it found with the ref that was asked for', async () => {
-  const upstreams = await start({ serve: (request, response) => response.end(request.headers.authorization) });
+  const upstreams = await startUpstreams({ serve: (request, response) => response.end(request.headers.authorization) });
   const { entry } = resource();
   const credential = { entry: { ...entry, ref: 'github/*' }, ref: REF, secret: new Secret(canary()) };
   const { signal } = new AbortController();

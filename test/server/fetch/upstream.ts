@@ -3,6 +3,7 @@
 import http from 'node:http';
 import net from 'node:net';
 import tls from 'node:tls';
+import { onTestFinished } from 'vitest';
 import { Authority } from '../../../src/proxy/authority.ts';
 import type { DialOptions } from '../../../src/proxy/dial.ts';
 import { Upstream } from '../../../src/proxy/upstream.ts';
@@ -28,6 +29,13 @@ export interface ReceivedRequest {
 }
 
 export const PUBLIC_ADDRESS = '203.0.112.1';
+
+/** For one test: closed at its end. */
+export async function startUpstreams(options: UpstreamOptions = {}): Promise<Upstreams> {
+  const upstreams = await Upstreams.start(options);
+  onTestFinished(() => upstreams.close());
+  return upstreams;
+}
 
 export class Upstreams {
   readonly received: ReceivedRequest[] = [];

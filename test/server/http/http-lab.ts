@@ -2,7 +2,8 @@
 import http from 'node:http';
 import net from 'node:net';
 import { ServerFailure } from '../../../src/server/failure.ts';
-import { HttpServer, type HttpOptions, type ResolveResult } from '../../../src/server/http/http.ts';
+import type { ResolveResult } from '../../../src/server/http/http-ask.ts';
+import { HttpServer, type HttpOptions } from '../../../src/server/http/http.ts';
 import type { RefusedCall } from '../../../src/server/service.ts';
 import { Limits, type LimitOptions } from '../../../src/server/limits.ts';
 import { parseListen } from '../../../src/server/http/listen.ts';

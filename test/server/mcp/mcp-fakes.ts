@@ -4,27 +4,21 @@ import { PassThrough } from 'node:stream';
 import { Client } from '@modelcontextprotocol/client';
 import { Client as FormerClient } from '@modelcontextprotocol/sdk/client/index.js';
 import { ServerFailure } from '../../../src/server/failure.ts';
-import type {
-  McpFetched,
-  McpFetchInput,
-  McpOptions,
-  McpResolved,
-  McpResolveInput,
-  McpUseCases,
-  Progress,
-} from '../../../src/server/mcp/mcp.ts';
+import type { Fetched } from '../../../src/server/fetch/fetch-response.ts';
+import type { McpOptions, McpResolved, McpUseCases, Progress } from '../../../src/server/mcp/mcp.ts';
+import type { FetchCall, ResolveInput } from '../../../src/server/use-cases.ts';
 import { serveMcpStdio } from '../../../src/server/mcp/mcp-stdio.ts';
 import type { Caller } from '../../../src/server/identity/verify.ts';
 
 export const canary = (): string => `CANARY-${randomBytes(12).toString('hex')}`;
 
-type McpFetch = (input: McpFetchInput, progress: Progress, signal: AbortSignal) => Promise<McpFetched>;
+type McpFetch = (input: FetchCall, progress: Progress, signal: AbortSignal) => Promise<Fetched>;
 
 /** What the use cases got, and what they do, which a test may replace. */
 export class Fakes {
   readonly jwts: (string | undefined)[] = [];
-  readonly resolves: McpResolveInput[] = [];
-  readonly fetches: McpFetchInput[] = [];
+  readonly resolves: ResolveInput[] = [];
+  readonly fetches: FetchCall[] = [];
   readonly internal: unknown[] = [];
   /** Of the last call. */
   signal: AbortSignal | undefined;
@@ -93,7 +87,7 @@ export function resolved(more: Partial<McpResolved> = {}): McpResolved {
   return { mode: 'masked', token: 'KZ_TOK_eyJ.a-b_c.d', ttlMs: 900_500, expiresAt: Date.now() + 900_500, ...place, ...more };
 }
 
-export function fetched(body: string, more: Partial<McpFetched> = {}): McpFetched {
+export function fetched(body: string, more: Partial<Fetched> = {}): Fetched {
   return { status: 200, headers: { 'content-type': 'application/json' }, body, bodyEncoding: 'utf8', truncated: false, ...more };
 }
 

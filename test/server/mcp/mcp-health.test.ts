@@ -35,8 +35,8 @@ it('goes on when the one who asked first goes away', async () => {
   const left = health(first.signal);
   const stayed = health(NEVER);
   first.abort();
-  await expect(left).rejects.toThrow('cancelled');
-  await expect(health(AbortSignal.abort())).rejects.toThrow('cancelled');
+  await expect(left).rejects.toThrow('aborted');
+  await expect(health(AbortSignal.abort())).rejects.toThrow('aborted');
   finish(REPORT);
   expect(await stayed).toBe(REPORT);
   expect(signals.map(({ aborted }) => aborted)).toEqual([false]);

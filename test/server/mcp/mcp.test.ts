@@ -59,7 +59,7 @@ describe.each(Object.keys(SPEAKERS) as (keyof typeof SPEAKERS)[])('%s client', (
     const body = { status: 200, headers: { 'content-type': 'application/json' }, body: '{"a":1}', body_encoding: 'utf8', truncated: false };
     expect(answer.structured).toEqual(body);
     expect(fakes.fetches).toMatchObject([
-      { ref: 'github/pat', url: 'https://api.github.com/user', method: 'GET', headers: {}, bodyEncoding: 'utf8' },
+      { resource: 'github/pat', url: 'https://api.github.com/user', method: 'GET', headers: {}, bodyEncoding: 'utf8' },
     ]);
 
     const names = await speaker.call('list_resources');
