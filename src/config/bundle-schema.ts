@@ -1,8 +1,7 @@
 // Which keys each part of a bundle may have, and what each value must look like by itself. What holds between keys is checked by the file
 // of that part.
 import * as z from 'zod/mini';
-import { isAddress } from '../core/host-name.ts';
-import { addressKind } from '../core/address.ts';
+import { isLoopbackHost } from '../core/address.ts';
 import { parseDuration } from '../core/duration.ts';
 import { matchesHost, parseHostPattern } from '../core/host-pattern.ts';
 import { parseLocation } from './bundle-location.ts';
@@ -127,12 +126,8 @@ function webAddress(value: string, context: Context): void {
   const { protocol, hostname, username, password, hash } = new URL(value);
   if (username !== '' || password !== '') fail(context, 'names a user: credentials do not belong here', { isPrivate: true });
   else if (hash !== '') fail(context, 'has a # fragment');
-  else if (protocol !== 'https:' && !isLoopback(hostname)) fail(context, 'is not https', { hint: 'plain http is for this machine alone' });
-}
-
-function isLoopback(hostname: string): boolean {
-  if (!isAddress(hostname)) return /^(?:.+\.)?localhost\.?$/.test(hostname);
-  return addressKind(hostname.replace(/[[\]]/g, '')) === 'loopback';
+  else if (protocol !== 'https:' && !isLoopbackHost(hostname))
+    fail(context, 'is not https', { hint: 'plain http is for this machine alone' });
 }
 
 function variableName(value: string, context: Context): void {

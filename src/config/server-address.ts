@@ -1,6 +1,6 @@
 // The address of a kz server, as its clients write it. One rule for `kz validate` and for whoever sends a JWT there: never in the clear to another
 // machine.
-import { addressKind } from '../core/address.ts';
+import { isLoopbackHost } from '../core/address.ts';
 
 /** What is wrong with it, in words that go on from its name. */
 interface AddressProblem {
@@ -19,10 +19,6 @@ export function parseServerAddress(text: string): URL | AddressProblem {
   // Who reads errors should not read a password.
   const clean = new URL(url.origin + url.pathname);
   if (!clean.pathname.endsWith('/')) clean.pathname += '/';
-  if (clean.protocol === 'https:' || isLoopback(clean.hostname)) return clean;
+  if (clean.protocol === 'https:' || isLoopbackHost(clean.hostname)) return clean;
   return { problem: 'would be sent a JWT in the clear', hint: 'write `https://`; http is for this machine only', url: clean };
-}
-
-function isLoopback(hostname: string): boolean {
-  return /(?:^|\.)localhost$/.test(hostname) || addressKind(hostname.replace(/^\[|\]$/g, '')) === 'loopback';
 }

@@ -83,7 +83,7 @@ function refKey(provider: ProviderName, ref: Ref): string {
 }
 
 /** A provider that does not listen to the signal must not hold the others up. After an abort it has so long to say what it was waiting for. */
-const LAST_WORDS_MS = 50;
+export const LAST_WORDS_MS = 50;
 
 async function askProvider(name: ProviderName, refs: readonly Ref[], access: Access, signal: AbortSignal): Promise<readonly Outcome[]> {
   try {

@@ -5,7 +5,7 @@ import type { ProviderName } from '../config/provider-names.ts';
 import { orAborted } from '../core/abort.ts';
 import { KzError, type ErrorCode } from '../core/errors.ts';
 import type { Lease } from '../providers/provider.ts';
-import type { Access } from '../providers/resolve.ts';
+import { LAST_WORDS_MS, type Access } from '../providers/resolve.ts';
 import type { Resolved } from '../providers/secrets.ts';
 
 /** What `check` said, before anything is known of the secrets. */
@@ -86,9 +86,6 @@ async function loginOf(name: ProviderName, access: Access): Promise<Lease | unde
   const provider = await access.open(name);
   return provider.login?.();
 }
-
-/** After an abort, so long for the provider to say what it was waiting for. */
-const LAST_WORDS_MS = 50;
 
 function failure(name: ProviderName, error: unknown, signal: AbortSignal): KzError {
   if (error instanceof KzError && (!signal.aborted || error.code === 'provider-timeout')) return error;
