@@ -151,10 +151,14 @@ export class Enclosure {
     const tree = new ChildTree(child, { ownGroup: this.#ownGroup, graceMs, output, program: () => this.#programPid() });
     this.#give(beginning);
     const received = new Set<NodeJS.Signals>();
+    // The program may have been started in that moment, unheard: then this is how it ends, and not what it was sent.
+    let cutShort: NodeJS.Signals | undefined;
     // Nobody on the way would take a signal, so it waits there; one that ends the program ends the way to it.
     signals.deliverTo((signal) => {
       received.add(signal);
-      if (isEnding(signal) && !this.#hasStarted) this.#kill();
+      if (!isEnding(signal) || this.#hasStarted) return;
+      cutShort ??= signal;
+      this.#kill();
     });
     const late = setTimeout(() => {
       this.#kill();
@@ -169,8 +173,7 @@ export class Enclosure {
     });
     const end = await tree.ended();
     clearTimeout(late);
-    const [wanted] = [...received].filter(isEnding);
-    if (!this.#hasStarted && wanted !== undefined) return { signal: wanted };
+    if (cutShort !== undefined && (!this.#hasStarted || wasKilled(end))) return { signal: cutShort };
     await this.#refuseFailure();
     return asProgramEnded(end, received);
   }
@@ -291,6 +294,10 @@ function asProgramEnded(end: ChildEnd, received: ReadonlySet<NodeJS.Signals>): C
   if (!('code' in end)) return end;
   const signal = [...received].find((each) => 128 + constants.signals[each] === end.code);
   return signal === undefined ? end : { signal };
+}
+
+function wasKilled(end: ChildEnd): boolean {
+  return 'signal' in end && end.signal === 'SIGKILL';
 }
 
 function late(): Promise<never> {

@@ -263,6 +263,18 @@ describe.skipIf(MISSING !== undefined)(`an enclosure${MISSING === undefined ? ''
     expect(seen()).toEqual(['the proxy', 'ENETUNREACH']);
   });
 
+  it('that is sent TERM while kz has not heard yet that the program runs ends by TERM', async () => {
+    const [sh, go, began] = ['sh', 'go', 'began'].map((name) => join(folder, name)) as [string, string, string];
+    writeFileSync(sh, `#!/bin/sh\nuntil [ -e ${go} ]; do sleep 0.01; done; echo started >&2; : > ${began}; exec sleep 86400\n`, {
+      mode: 0o755,
+    });
+    const ending = run(enclose(['true'], { shape: 'nested', tools: { sh } }), []);
+    // Nothing is heard while this waits.
+    execFileSync('sh', ['-c', `: > ${go}; until [ -e ${began} ]; do sleep 0.01; done`], { timeout: 20_000 });
+    process.emit('SIGTERM', 'SIGTERM');
+    expect(await ending).toEqual({ signal: 'SIGTERM' });
+  });
+
   it('whose tool is not there says so', () => {
     expect(() => enclose(['true'], { shape: 'nested', tools: { sh: join(folder, 'no-shell') } })).toThrow(
       expect.objectContaining({ code: 'start-failed' }) as Error,

@@ -158,7 +158,7 @@ def by_handle(facts, path):
     return canary(os.read(file, 1000), f"{path} {mount.value}")
 
 
-@each("after swapping it for another (RENAME_EXCHANGE)")
+@each("after swapping it for another (RENAME_EXCHANGE)", LATE)
 def exchange(facts, path):
     other = os.path.join(os.path.dirname(path), f"other-{os.getpid()}")
     open(other, "w").close()
