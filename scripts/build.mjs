@@ -1,25 +1,41 @@
 // Builds dist/: kz.cjs with all of our own code and what every start needs, run.cjs with the part of it that a plain `kz run` needs,
-// preload.cjs for the Node programs of a blind child, one file per library that only some commands need, and V8's compiled form of the first two. docs/decisions/0002-one-bundle.md has the measurements
-// behind each choice.
+// preload.cjs for the Node programs of a blind child, one file per library that only some commands need, and V8's compiled form of them.
+// docs/decisions/0002-one-bundle.md has the measurements behind each choice.
 import { execFileSync } from 'node:child_process';
 import { copyFile, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { build } from 'esbuild';
-import { cacheFile } from '../bin/load.cjs';
+import { LACKS } from './server-libraries.mjs';
 
 /** Loaded by `import()` somewhere in src/. Kept out of kz.cjs so that a start does not read them: name of the file in dist/ → where it is. */
 const LAZY = {
   'age-encryption': 'age-encryption',
   fzstd: 'fzstd',
+  jose: 'jose',
   'toml-eslint-parser': 'toml-eslint-parser',
   yaml: 'yaml',
   'aws-sdk': 'src/providers/aws-sdk.ts',
   'google-sdk': 'src/providers/google-sdk.ts',
+  ...(LACKS.length === 0 ? { 'cel-sdk': 'src/policy/cel-sdk.ts', 'mcp-sdk': 'src/server/mcp/mcp-sdk.ts' } : {}),
 };
 
 /** Stands in for src/cli/commands.ts in run.cjs. */
 const RUN_COMMANDS = 'commands-of-run';
+
+/** How an MCP client begins. */
+const MCP_START = [
+  {
+    id: 1,
+    method: 'initialize',
+    params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'build', version: '1' } },
+  },
+  { method: 'notifications/initialized' },
+  { id: 2, method: 'tools/list' },
+  { id: 3, method: 'tools/call', params: { name: 'list_resources', arguments: {} } },
+]
+  .map((message) => `${JSON.stringify({ jsonrpc: '2.0', ...message })}\n`)
+  .join('');
 
 /** Complete before it takes the place of dist/: a kz that is started meanwhile finds the old one or the new one. */
 const NEXT = `dist-${String(process.pid)}`;
@@ -36,6 +52,8 @@ const common = {
   legalComments: 'none',
   logLevel: 'warning',
   metafile: true,
+  // Its `paths` lead to declarations, for the compiler.
+  tsconfigRaw: { compilerOptions: { verbatimModuleSyntax: true } },
   outdir: NEXT,
   outExtension: { '.js': '.cjs' },
 };
@@ -82,14 +100,19 @@ const onlyRun = {
 };
 
 const { version } = /** @type {{ version: string }} */ (JSON.parse(await readFile('package.json', 'utf8')));
-/** @type {import('esbuild').BuildOptions} */
-const program = {
+/**
+ * What bin/load.cjs runs. It hands the text to V8 as it is, so what Node would put around it is there already.
+ * @type {import('esbuild').BuildOptions}
+ */
+const loaded = {
   ...common,
-  external: ['@napi-rs/keyring'],
-  define: { KZ_VERSION: JSON.stringify(version) },
-  // What Node would put around it. bin/load.cjs hands the text to V8 as it is.
   banner: { js: '(function (exports, require, module, __filename, __dirname) {' },
   footer: { js: '})' },
+};
+const program = {
+  ...loaded,
+  external: ['@napi-rs/keyring'],
+  define: { KZ_VERSION: JSON.stringify(version), KZ_LACKS: JSON.stringify(LACKS) },
 };
 const own = await build({ ...program, entryPoints: { kz: 'src/cli/main.ts' }, plugins: [lazyLibraries] });
 const run = await build({ ...program, entryPoints: { run: 'src/cli/main.ts' }, plugins: [lazyLibraries, onlyRun] });
@@ -97,7 +120,7 @@ const preload = { ...common, target: 'node18', entryPoints: { preload: 'src/prel
 await build(preload);
 await build({ ...preload, entryPoints: { doors: 'src/stage/doors.ts' } });
 for (const name of ['doors.pl', 'start.pl']) await copyFile(join('src/stage', name), join(NEXT, name));
-const libraries = await build({ ...common, entryPoints: LAZY });
+const libraries = await build({ ...loaded, entryPoints: LAZY });
 await writeFile(join(NEXT, 'THIRD-PARTY-LICENSES.txt'), await licenses([own, run, libraries]));
 const previous = `${NEXT}-previous`;
 await rename('dist', previous).catch(() => undefined);
@@ -105,6 +128,7 @@ await rename(NEXT, 'dist');
 await rm(previous, { recursive: true, force: true });
 await import('./schema.mjs');
 await compile();
+if (LACKS.length > 0) console.error(`kz was built without \`kz server\`: ${LACKS.join(', ')} could not be installed`);
 
 /**
  * Runs a typical start of each once, in a process that keeps what V8 compiled on the way: a third of a start is compiling, function by
@@ -119,17 +143,24 @@ async function compile() {
     execFileSync(process.execPath, ['bin/kz.cjs', 'put', 'B', '-q', '-c', config], { env, input: 'x' });
     const child = ['-c', config, '--', process.execPath, '-e', '0'];
     const talker = ['-c', config, '--', process.execPath, '-e', 'console.log(JSON.stringify({ x: process.env.A })); console.error(1)'];
-    const starts = {
-      kz: ['get', 'B', '-c', config],
-      run: ['run', ...child],
-      piped: ['run', ...talker],
-      blind: ['run', '-q', '--blind', ...child],
-    };
-    for (const [name, args] of Object.entries(starts)) {
-      // What is piped is redacted, and only the cache for that should hold the code for it.
-      const output = name === 'piped' ? 'pipe' : 'ignore';
-      execFileSync(process.execPath, ['scripts/compile.cjs', ...args], { env, stdio: ['ignore', output, output] });
-      await rename('dist/kz.cache', cacheFile(name));
+    const bundle = join(folder, 'bundle.yaml');
+    const jwt = join(folder, 'agent.jwt');
+    const server = { args: ['server', 'start', '-b', bundle, '--mcp', '--jwt-file', jwt, '--audit', 'none'], input: MCP_START };
+    if (LACKS.length === 0) {
+      execFileSync(process.execPath, ['bin/kz.cjs', 'server', 'init', '-q', '-b', bundle], { env });
+      execFileSync(process.execPath, ['bin/kz.cjs', 'server', 'token', '-q', '--out', jwt], { env });
+    }
+    // The last one to load a library leaves its compiled form. What is piped is redacted, and only the cache for that holds the code for it.
+    /** @type {{ args: string[], output?: 'pipe' | 'ignore', input?: string }[]} */
+    const starts = [
+      { args: ['get', 'B', '-c', config] },
+      { args: ['run', ...child] },
+      { args: ['run', ...talker], output: 'pipe' },
+      { args: ['run', '-q', '--blind', ...child] },
+      ...(LACKS.length === 0 ? [server] : []),
+    ];
+    for (const { args, input = '', output = 'ignore' } of starts) {
+      execFileSync(process.execPath, ['scripts/compile.cjs', ...args], { env, input, stdio: ['pipe', output, output] });
     }
   } finally {
     await rm(folder, { recursive: true, force: true });

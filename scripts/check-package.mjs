@@ -8,7 +8,7 @@ import { formatMessage } from 'publint/utils';
 
 /** Everything that may be in the package. Sources, tests and the compiled cache (good for one Node version only) may not. */
 const ALLOWED =
-  /^(bin\/[^/]+\.cjs|dist\/[^/]+\.(?:cjs|pl)|dist\/THIRD-PARTY-LICENSES\.txt|docs\/.+\.md|schema\.json|package\.json|\.keyzero\.example\.toml|[A-Z]+(\.md)?)$/;
+  /^(bin\/[^/]+\.cjs|dist\/[^/]+\.(?:cjs|pl)|dist\/THIRD-PARTY-LICENSES\.txt|docs\/.+\.md|docs\/deploy\/Containerfile|docs\/deploy\/kubernetes\/[\w-]+\.yaml|schema\.json|package\.json|\.keyzero\.example\.toml|[A-Z]+(\.md)?)$/;
 
 /** What a bundle must not hold: a build machine's paths, a test's values, code made from text at run time. */
 const FORBIDDEN = [process.cwd(), 'CANARY-', 'sourceMappingURL'];

@@ -1,4 +1,6 @@
-// The last line of a test run, in one form for people and machines: `tests: 12 passed, 0 failed, 3 skipped`.
+// The last line of a test run, in one form for people and machines: `tests: 12 passed, 0 failed, 3 skipped`. Above it, what did not run, by name.
+import { LEFT_OUT } from '../test/needs-server.mjs';
+import { MISSING } from './server-libraries.mjs';
 
 export default class SummaryReporter {
   /**
@@ -21,6 +23,9 @@ export default class SummaryReporter {
       }
     }
     for (const name of skipped) console.log(`skipped: ${name}`);
+    for (const file of LEFT_OUT) console.log(`left out: ${file}`);
+    if (LEFT_OUT.length > 0)
+      console.log(`left out: ${String(LEFT_OUT.length)} files, because ${MISSING.join(', ')} could not be installed`);
     console.log(`tests: ${String(counts.passed)} passed, ${String(counts.failed)} failed, ${String(counts.skipped)} skipped`);
   }
 }

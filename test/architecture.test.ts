@@ -48,6 +48,8 @@ const REVEALS: Record<string, string> = {
   'run/credential-check.ts': 'sends a value to prove that it works',
   'run/database.ts': 'asks whether a value is for a database',
   'run/environment.ts': 'builds the child’s environment',
+  'server/fetch/inject.ts': 'puts a value into a request and searches the answer for it',
+  'server/use-cases.ts': 'gives a value away in mode direct, over HTTP',
 };
 
 const FORBIDDEN_NAMES = /(^|\/)(utils?|helpers?|common|lib|types|index)(\.ts|\/)/;

@@ -1,12 +1,12 @@
 // The log of one blind run: append-only, only its owner may read it. Lines are gathered and written once per turn of the event loop. A write
 // that fails loses events and is told, but stops nothing: the proxy goes on. Removes old logs, never one that is still being written.
 import { randomBytes } from 'node:crypto';
-import { chmodSync, closeSync, constants, fchmodSync, mkdirSync, openSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { KzError, systemCode } from '../core/errors.ts';
-import { writeError } from '../core/private-file.ts';
+import { systemCode } from '../core/errors.ts';
 import { eventLine, type AuditEvent, type RunStarted } from './event.ts';
-import { listRuns, runFileName, runState, type Run } from './runs.ts';
+import { createLogFile, removeOldLogs } from './log-file.ts';
+import { runFileName } from './runs.ts';
 
 export interface AuditLogOptions {
   /** `runsFolder(env)`; made when it is missing. */
@@ -34,15 +34,10 @@ export class AuditLog {
     const now = options.now ?? new Date();
     const run = randomBytes(4).toString('hex');
     const path = join(options.folder, runFileName(now, run));
-    try {
-      makeFolder(options.folder);
-      const first = { type: 'run-started', schema_version: 1, time: now.toISOString(), run, pid: process.pid, ...options.started } as const;
-      const log = new AuditLog(run, path, createPrivate(path, eventLine(first, options.remask)), options);
-      prune(options.folder, now.getTime());
-      return log;
-    } catch (error) {
-      throw withHint(path, error);
-    }
+    const first = { type: 'run-started', schema_version: 1, time: now.toISOString(), run, pid: process.pid, ...options.started } as const;
+    const log = new AuditLog(run, path, createLogFile(path, eventLine(first, options.remask)), options);
+    removeOldLogs(options.folder, now.getTime());
+    return log;
   }
 
   private constructor(run: string, path: string, descriptor: number, { remask, onLost }: AuditLogOptions) {
@@ -146,50 +141,3 @@ export class Appender {
 }
 
 const NEWLINE = 0x0a;
-
-function makeFolder(folder: string): void {
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  if ((statSync(folder).mode & 0o077) !== 0) chmodSync(folder, 0o700);
-}
-
-/** O_EXCL: neither a file that is there already nor a link that somebody laid. */
-function createPrivate(path: string, line: string): number {
-  const descriptor = openSync(path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_EXCL, 0o600);
-  try {
-    // The umask may have taken bits away.
-    fchmodSync(descriptor, 0o600);
-    writeFileSync(descriptor, line);
-    return descriptor;
-  } catch (error) {
-    closeSync(descriptor);
-    rmSync(path, { force: true });
-    throw error;
-  }
-}
-
-function withHint(path: string, error: unknown): KzError {
-  const { code, message, hint, cause } = writeError(path, error);
-  return new KzError(code, message, { hint: hint ?? 'let XDG_STATE_HOME name a folder that kz may write to', cause });
-}
-
-const MOST_RUNS = 100;
-const LONGEST_AGE_MS = 30 * 86_400_000;
-const QUIET_MS = 86_400_000;
-
-/** Only names that are ours. Old logs that cannot be removed stop nobody. */
-function prune(folder: string, now: number): void {
-  try {
-    for (const [index, run] of listRuns(folder).entries()) {
-      if (index < MOST_RUNS && now - run.startedAt < LONGEST_AGE_MS) continue;
-      if (isOver(run, now)) rmSync(run.path, { force: true });
-    }
-  } catch {
-    return;
-  }
-}
-
-/** A run in another container looks killed, because its process cannot be seen from here: until it was silent for a day it is kept. */
-function isOver(run: Run, now: number): boolean {
-  const state = runState(run);
-  return state === 'ended' || (state === 'killed' && now - statSync(run.path).mtimeMs > QUIET_MS);
-}

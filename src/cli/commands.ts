@@ -1,5 +1,6 @@
 // Every command, in alphabetical order. The one that was typed is loaded; for the others the summary is enough.
 import type { Command } from 'commander';
+import { KzError } from '../core/errors.ts';
 
 export interface CommandRow {
   readonly name: string;
@@ -39,10 +40,36 @@ export const COMMANDS: readonly CommandRow[] = [
   },
   { name: 'init', summary: 'write a starter .keyzero.toml', load: async () => (await import('./commands/init.ts')).defineInit },
   { name: 'list', aliases: ['ls'], summary: 'show what is declared', load: async () => (await import('./commands/list.ts')).defineList },
+  {
+    name: 'policy',
+    summary: 'test and explain a server’s policies',
+    load: async () => ifBuilt((await import('./commands/policy.ts')).definePolicy),
+  },
   { name: 'put', aliases: ['set'], summary: 'store a value', load: async () => (await import('./commands/put.ts')).definePut },
   { name: 'rm', summary: 'remove a value', load: async () => (await import('./commands/rm.ts')).defineRemove },
   { name: 'run', summary: 'start a program with its secrets', load: async () => (await import('./commands/run.ts')).defineRun },
+  {
+    name: 'server',
+    summary: 'let agents use credentials that they do not hold',
+    load: async () => ifBuilt((await import('./commands/server.ts')).defineServer),
+  },
   { name: 'status', summary: 'show which secrets are there', load: async () => (await import('./commands/status.ts')).defineStatus },
   { name: 'trust', summary: 'let the shell hook load this folder', load: async () => (await import('./commands/trust.ts')).defineTrust },
   { name: 'validate', summary: 'check the configuration', load: async () => (await import('./commands/validate.ts')).defineValidate },
 ];
+
+/** Where kz was built without the libraries that only these commands need, they show their help, and throw `not-built`. */
+function ifBuilt(define: (command: Command) => void): (command: Command) => void {
+  return (command) => {
+    define(command);
+    command.hook('preAction', refuseIfNotBuilt);
+  };
+}
+
+async function refuseIfNotBuilt(): Promise<void> {
+  const { LACKS } = await import('./built.ts');
+  if (LACKS.length === 0) return;
+  throw new KzError('not-built', `this kz was built without ${LACKS.join(', ')}`, {
+    hint: 'install them with `npm ci`, and build kz again',
+  });
+}

@@ -20,17 +20,24 @@ async function main(words: readonly string[]): Promise<void> {
   const request = asRequest(words);
   const [typed = ''] = request;
   const row = COMMANDS.find(({ name, aliases }) => name === typed || aliases?.includes(typed) === true);
+  let program: Command | undefined;
   try {
     if (row === undefined && !OWN_FLAGS.includes(typed)) throw unknownCommand(typed);
-    const program = await buildProgram(row);
+    program = await buildProgram(row);
     await program.parseAsync(request, { from: 'user' });
   } catch (error) {
     if (error instanceof Interrupted) error.end();
     else {
-      process.exitCode = fail(error, row);
+      process.exitCode = fail(error, row, fullName(program, request));
       endSoon();
     }
   }
+}
+
+/** `server start`: what was typed of a command that has commands of its own. */
+function fullName(program: Command | undefined, [first = '', second = '']: readonly string[]): string {
+  const inner = program?.commands.find((command) => command.name() === first)?.commands.find((command) => command.name() === second);
+  return inner === undefined ? first : `${first} ${second}`;
 }
 
 /** kz alone is a question about kz, and `kz help run` is `kz run --help`. */
@@ -63,17 +70,17 @@ function configured(command: Command): Command {
 }
 
 /** The exit status for what was thrown, after saying what it was. */
-function fail(error: unknown, row: CommandRow | undefined): number {
+function fail(error: unknown, row: CommandRow | undefined, typed: string): number {
   if (error instanceof BrokenPipe) return BROKEN_PIPE_STATUS;
   if (error instanceof CommanderError && error.exitCode === 0) return 0;
-  const known = asKzError(error, row);
+  const known = asKzError(error, typed);
   printError(known);
   return row?.name === 'run' && known.exitStatus < 126 ? NOT_STARTED_STATUS : known.exitStatus;
 }
 
-function asKzError(error: unknown, row: CommandRow | undefined): KzError {
+function asKzError(error: unknown, typed: string): KzError {
   if (error instanceof KzError) return error;
-  return error instanceof CommanderError ? usageError(error, row?.name ?? '') : internal(error);
+  return error instanceof CommanderError ? usageError(error, typed) : internal(error);
 }
 
 /** A mistake of ours. Its message could quote anything, so only the place is shown. */

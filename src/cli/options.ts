@@ -4,6 +4,7 @@ import { loadConfig, type Config } from '../config/load.ts';
 import { userDirectory } from '../config/find.ts';
 import { parseDuration } from '../core/duration.ts';
 import { KzError } from '../core/errors.ts';
+import { suggest } from '../core/suggest.ts';
 import { Access } from '../providers/resolve.ts';
 import type { ProviderContext } from '../providers/provider.ts';
 import type { Resolved } from '../providers/secrets.ts';
@@ -37,10 +38,25 @@ export function withTimeoutFlag(command: Command): Command {
   );
 }
 
+/** A command that is nothing without one of these behind it. */
+export function withSubcommands(command: Command, names: readonly string[]): void {
+  command
+    .usage('<command> [options]')
+    .argument('[command]')
+    .action((typed: string | undefined) => {
+      const whole = `kz ${command.name()}`;
+      const near = typed === undefined ? undefined : suggest(typed, names);
+      const hint = near === undefined ? names.map((name) => `\`${whole} ${name}\``).join(' or ') : `did you mean \`${whole} ${near}\`?`;
+      throw new KzError('usage', typed === undefined ? `${whole} needs a command` : `${whole} has no command ${JSON.stringify(typed)}`, {
+        hint,
+      });
+    });
+}
+
 /** Milliseconds. Throws a usage error for anything that is not a duration. */
 export function durationArgument(text: string): number {
   const ms = parseDuration(text);
-  if (ms === undefined) throw new KzError('usage', `${JSON.stringify(text)} is not a duration such as 500ms, 20s or 2m`);
+  if (ms === undefined) throw new KzError('usage', `${JSON.stringify(text)} is not a duration such as 500ms, 20s or 12h`);
   return ms;
 }
 

@@ -1,4 +1,5 @@
 // A command line that kz cannot read, in words. Never repeats what may be a value that somebody typed where it does not belong.
+import { existsSync } from 'node:fs';
 import type { CommanderError } from 'commander';
 import { KzError } from '../core/errors.ts';
 import { suggest } from '../core/suggest.ts';
@@ -34,10 +35,15 @@ export function usageError({ code, message }: CommanderError, command: string): 
     case 'commander.optionMissingArgument':
       return usage(`${flagOf(text)} needs a value`);
     case 'commander.missingMandatoryOptionValue':
-      return usage(`kz ${command} needs ${flagOf(text)}`);
+      return usage(`kz ${command} needs ${flagOf(text)}`, flagOf(text) === '--bundle' ? bundleHere() : undefined);
     default:
       return invalidChoice(text) ?? usage(text);
   }
+}
+
+/** What is probably meant. */
+function bundleHere(): string | undefined {
+  return existsSync('bundle.yaml') ? 'add `-b bundle.yaml`' : undefined;
 }
 
 function invalidChoice(text: string): KzError | undefined {

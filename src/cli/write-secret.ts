@@ -1,4 +1,5 @@
 // One value on its way into a provider: where it will go, is it acceptable, write, read back.
+import { isatty } from 'node:tty';
 import { documentNames, type Config, type Declaration } from '../config/load.ts';
 import { valueProblems } from '../config/value.ts';
 import { KzError } from '../core/errors.ts';
@@ -8,7 +9,8 @@ import type { Access } from '../providers/resolve.ts';
 import { refOf, undeclared } from '../providers/secrets.ts';
 import { PROVIDERS } from '../providers/table.ts';
 import { ask } from './prompt.ts';
-import { printable } from './ui.ts';
+import { readText } from './read-text.ts';
+import { notice, printable } from './ui.ts';
 
 export type WritableProvider = Provider & Required<Pick<Provider, 'put'>>;
 
@@ -64,6 +66,12 @@ export function destinationOf(declaration: Declaration, provider: Provider): str
 export async function askForValue({ name, provider, ref, description }: Declaration, note: (text: string) => void): Promise<string> {
   if (description !== undefined) note(`${name}: ${description}`);
   return ask({ text: printable(`Enter value for ${name} (provider: ${provider}, ref: ${ref}):`), echo: false });
+}
+
+/** From a file, from the terminal, or from standard input. */
+export async function readValue(declaration: Declaration, fromFile: string | undefined): Promise<string> {
+  if (fromFile !== undefined) return readText(fromFile);
+  return isatty(0) ? askForValue(declaration, notice) : readText(0);
 }
 
 /** Throws `secret-empty` or `secret-invalid`, with everything that is wrong and nothing of the value. */

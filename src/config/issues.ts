@@ -58,10 +58,14 @@ function describeValue(issue: ZodIssue, key: string, value: unknown): { message:
     case 'too_big':
       return { message: `${key} is too large (at most ${String(issue.maximum)})` };
     case 'custom':
-      return { message: `${named(key, value)} ${issue.message}` };
+      return { message: `${issue.params?.isPrivate === true ? key : named(key, value)} ${issue.message}`, hint: hintOf(issue.params) };
     default:
       return { message: `${named(key, value)} does not have the right form`, hint: FORMS[key] };
   }
+}
+
+function hintOf(params: { readonly hint?: unknown } | undefined): string | undefined {
+  return typeof params?.hint === 'string' ? params.hint : undefined;
 }
 
 /** What does have the right form. */

@@ -287,7 +287,7 @@ function layered(files: readonly ParsedFile[], environment: string | undefined, 
 }
 
 /** Options merge key by key; paths are relative to the file that names them. */
-function mergeProviders(weaker: ProviderOptions, stronger: ProviderOptions, absolute: (path: string) => string): ProviderOptions {
+export function mergeProviders(weaker: ProviderOptions, stronger: ProviderOptions, absolute: (path: string) => string): ProviderOptions {
   const merged: ProviderOptions = { ...weaker, ...stronger };
   if (stronger.store !== undefined) {
     const { path } = stronger.store;
@@ -298,21 +298,22 @@ function mergeProviders(weaker: ProviderOptions, stronger: ProviderOptions, abso
     merged.age = { ...weaker.age, ...stronger.age, ...(identity === undefined ? {} : { identity: absolute(identity) }) };
   }
   if (stronger.keychain !== undefined) merged.keychain = { ...weaker.keychain, ...stronger.keychain };
-  if (stronger.vault !== undefined) merged.vault = { ...weaker.vault, ...absoluteVault(stronger.vault, absolute) };
+  if (stronger.vault !== undefined)
+    merged.vault = { ...weaker.vault, ...withAbsolute(stronger.vault, ['ca', 'token_file', 'secret_id_file', 'jwt_file'], absolute) };
+  if (stronger.keyzero !== undefined)
+    merged.keyzero = { ...weaker.keyzero, ...withAbsolute(stronger.keyzero, ['ca', 'jwt_file'], absolute) };
   if (stronger.aws !== undefined) merged.aws = { ...weaker.aws, ...stronger.aws };
   if (stronger.gcp !== undefined) merged.gcp = { ...weaker.gcp, ...stronger.gcp };
   if (stronger['1password'] !== undefined) merged['1password'] = { ...weaker['1password'], ...stronger['1password'] };
   return merged;
 }
 
-type VaultOptions = NonNullable<ProviderOptions['vault']>;
-
-function absoluteVault(vault: VaultOptions, absolute: (path: string) => string): VaultOptions {
-  const paths = (['ca', 'token_file', 'secret_id_file', 'jwt_file'] as const).flatMap((key) => {
-    const path = vault[key];
-    return path === undefined ? [] : [[key, absolute(path)] as const];
+function withAbsolute<T extends object>(options: T, keys: readonly (keyof T)[], absolute: (path: string) => string): T {
+  const paths = keys.flatMap((key) => {
+    const path = options[key];
+    return typeof path === 'string' ? [[key, absolute(path)] as const] : [];
   });
-  return { ...vault, ...Object.fromEntries(paths) };
+  return { ...options, ...Object.fromEntries(paths) };
 }
 
 function absoluteBlind(blind: BlindEntry, absolute: (path: string) => string): BlindEntry {

@@ -9,6 +9,7 @@ import {
   RANDOM_SHAPE,
   secretValueShape,
 } from '../core/credential-shape.ts';
+import { isRecord } from '../core/record.ts';
 import { TextCursor } from '../core/text-cursor.ts';
 import type { ProviderName } from './provider-names.ts';
 import { nameProblem } from './variable-name.ts';
@@ -279,8 +280,4 @@ function kebab(text: string): string {
 function textOf(value: unknown): string {
   if (typeof value === 'string') return value;
   return typeof value === 'number' || typeof value === 'boolean' ? String(value) : '';
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

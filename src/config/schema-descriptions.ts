@@ -79,7 +79,13 @@ export const DESCRIPTIONS = {
   },
   '1password': { account: 'account shorthand or id' },
   gcp: { project: 'project of a ref that names none', endpoint: 'address to ask instead of Google’s own' },
-  keyzero: { url: 'address of the kz server' },
+  keyzero: {
+    url: 'address of the kz server (default: $KEYZERO_URL)',
+    ca: 'PEM file with the authorities that the server’s certificate may have (default: the system’s)',
+    jwt_file: 'the file that holds the JWT, read again each time',
+    jwt_env: 'the variable that holds the JWT (default: KEYZERO_JWT)',
+    audience: 'ask the CI system for a JWT for this audience',
+  },
   blind: {
     upstream_ca: 'PEM file with certificate authorities that servers may have, beside the system’s',
     scope: 'strict: a secret without hosts, for which none can be inferred, is an error (default: infer)',

@@ -5,6 +5,7 @@ import { parseDuration } from '../core/duration.ts';
 import { parseHostPattern } from '../core/host-pattern.ts';
 import { ON_ROTATE } from './rotation.ts';
 import { PROVIDER_ALIASES, PROVIDER_NAMES, type ProviderAlias, type ProviderName } from './provider-names.ts';
+import { parseServerAddress } from './server-address.ts';
 
 // No generated code: kz has no use for `new Function`, and for one parse it costs more than it saves.
 z.config({ jitless: true });
@@ -95,7 +96,9 @@ export type BlindEntry = z.infer<ReturnType<typeof blind>>;
 
 const optionalUrl = z.optional(z.lazy(() => z.url()));
 
-function providers() {
+/** `[providers]`, and each backend of a server's bundle. */
+// eslint-disable-next-line @typescript-eslint/explicit-module-boundary-types -- what it returns is the type
+export function providers() {
   const ageRecipients = z.array(anyText.check(z.regex(/^age1[0-9a-z]+$/)));
   return z.strictObject({
     store: z.optional(z.strictObject({ path: optionalText, identity: z.optional(z.enum(['file', 'keychain', 'passphrase'])) })),
@@ -108,7 +111,15 @@ function providers() {
     vault: z.optional(z.lazy(vault)),
     '1password': z.optional(z.strictObject({ account: optionalText })),
     gcp: z.optional(z.strictObject({ project: optionalText, endpoint: optionalUrl })),
-    keyzero: z.optional(z.strictObject({ url: optionalUrl })),
+    keyzero: z.optional(
+      z.strictObject({
+        url: z.optional(z.url().check(z.superRefine(serverAddress))),
+        ca: optionalText,
+        jwt_file: optionalText,
+        jwt_env: optionalText,
+        audience: optionalText,
+      }),
+    ),
   });
 }
 
@@ -172,6 +183,13 @@ function slots() {
 function ruleHost(value: string, context: z.core.$RefinementCtx): void {
   if (!value.startsWith('re:')) secretHost(value, context);
   else if (!isRegularExpression(value.slice(3))) context.addIssue({ code: 'custom', message: 'is not a valid regular expression' });
+}
+
+/** What no URL is, is told already. */
+function serverAddress(value: string, context: z.core.$RefinementCtx): void {
+  const address = URL.canParse(value) ? parseServerAddress(value) : undefined;
+  if (address === undefined || address instanceof URL) return;
+  context.addIssue({ code: 'custom', message: address.problem, params: { hint: address.hint, isPrivate: value.includes('@') } });
 }
 
 function secretHost(value: string, context: z.core.$RefinementCtx): void {

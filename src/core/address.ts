@@ -66,6 +66,11 @@ export function addressKind(ip: string): AddressKind {
   return registered ?? (GLOBAL_UNICAST.check(address, 'ipv6') ? 'public' : 'special');
 }
 
+/** Does the `hostname` of a URL mean this machine, whoever answers for names (RFC 6761, section 6.3)? */
+export function isLoopbackHost(hostname: string): boolean {
+  return /(?:^|\.)localhost$/.test(hostname) || addressKind(hostname.replace(/^\[|\]$/g, '')) === 'loopback';
+}
+
 /** The IPv4 address that a connection to this IPv6 address really goes to: `::ffff:7f00:1` is 127.0.0.1 to the operating system. */
 export function mappedIPv4(ipv6: string): string | undefined {
   return MAPPED.within.check(ipv6, 'ipv6') ? embeddedIPv4(ipv6, MAPPED) : undefined;

@@ -4,6 +4,7 @@ import { request as httpRequest, Agent as HttpAgent, type IncomingHttpHeaders, t
 import { request as httpsRequest, Agent as HttpsAgent } from 'node:https';
 import { setTimeout as wait } from 'node:timers/promises';
 import { KzError, systemCode } from '../core/errors.ts';
+import { isRecord } from '../core/record.ts';
 
 export interface JsonRequest {
   readonly method: 'GET' | 'HEAD' | 'LIST' | 'POST' | 'PUT' | 'DELETE';
@@ -133,6 +134,13 @@ function parse(text: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+/** What is at `path` of a JSON value; undefined when it ends before. */
+export function at(value: unknown, ...path: readonly string[]): unknown {
+  let found = value;
+  for (const key of path) found = isRecord(found) && Object.hasOwn(found, key) ? found[key] : undefined;
+  return found;
 }
 
 function looksBusy({ status, headers }: JsonAnswer): boolean {

@@ -3,6 +3,7 @@
 import type { AuthClient } from 'google-auth-library';
 import { KzError, systemCode } from '../core/errors.ts';
 import { absolutePath } from '../core/home-path.ts';
+import { isRecord } from '../core/record.ts';
 import { decodeText } from './document.ts';
 import { readGuardedFile } from './guarded-file.ts';
 import type { ProviderContext } from './provider.ts';
@@ -71,10 +72,6 @@ function parse(text: string): Json | undefined {
   } catch {
     return undefined;
   }
-}
-
-function isRecord(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 interface Tools {

@@ -1,6 +1,7 @@
 // Who kz is for Google, and the token that says so: from a credentials file, or from the metadata server of a machine at Google.
-import { setTimeout as wait } from 'node:timers/promises';
+import { orAborted } from '../core/abort.ts';
 import { KzError, systemCode } from '../core/errors.ts';
+import { FirstUse } from '../core/first-use.ts';
 import { JsonServer } from './ask-json.ts';
 import { LOGIN_HINT, readCredentials, type Credentials, type Fetch } from './gcp-credentials.ts';
 import type { ProviderContext } from './provider.ts';
@@ -15,14 +16,13 @@ interface Source {
 
 export class GoogleLogin {
   readonly #env: ProviderContext['env'];
-  readonly #fetchToken: Fetch | undefined;
-  #source: Promise<Source> | undefined;
+  readonly #source: FirstUse<Source>;
   #current: Promise<LoginHeaders> | undefined;
   #refused: LoginHeaders | undefined;
 
   constructor(env: ProviderContext['env'], fetchToken?: Fetch) {
     this.#env = env;
-    this.#fetchToken = fetchToken;
+    this.#source = new FirstUse(() => openSource(env, fetchToken));
   }
 
   /** Many callers, one request. Throws `provider-locked`, `provider-denied`, `provider-unavailable`, and what the signal was aborted with. */
@@ -38,27 +38,19 @@ export class GoogleLogin {
   forget(refused: LoginHeaders): void {
     if (this.#refused === refused) return;
     this.#refused = refused;
-    this.#source = undefined;
+    this.#source.forget();
   }
 
   async account(signal: AbortSignal): Promise<string> {
     signal.throwIfAborted();
-    return (await orAborted(this.#open(), signal)).account;
+    return (await orAborted(this.#source.get(), signal)).account;
   }
 
   async #ask(): Promise<LoginHeaders> {
-    const source = await this.#open();
+    const source = await this.#source.get();
     const headers = await source.headers();
     const payer = this.#env.GOOGLE_CLOUD_QUOTA_PROJECT;
     return payer === undefined || payer === '' ? headers : { ...headers, 'x-goog-user-project': payer };
-  }
-
-  #open(): Promise<Source> {
-    this.#source ??= openSource(this.#env, this.#fetchToken).catch((error: unknown) => {
-      this.#source = undefined;
-      throw error;
-    });
-    return this.#source;
   }
 }
 
@@ -158,20 +150,4 @@ async function askMachine(url: URL): Promise<{ readonly headers: LoginHeaders; r
 function noCredentials(): KzError {
   const problem = 'GOOGLE_APPLICATION_CREDENTIALS is not set, gcloud is not logged in, and this machine has no service account';
   return new KzError('provider-locked', `there are no Google credentials: ${problem}`, { hint: LOGIN_HINT });
-}
-
-/** Google's library knows no signals. */
-async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  const stop = new AbortController();
-  const aborted = wait(2 ** 31 - 1, undefined, { signal: AbortSignal.any([signal, stop.signal]), ref: false }).then(
-    () => undefined,
-    () => undefined,
-  );
-  try {
-    await Promise.race([work, aborted]);
-    signal.throwIfAborted();
-    return await work;
-  } finally {
-    stop.abort();
-  }
 }

@@ -1,5 +1,6 @@
 // Secret Manager's errors in our words. Its own text is looked at for known words and never shown.
 import { KzError } from '../core/errors.ts';
+import { isRecord } from '../core/record.ts';
 import type { JsonAnswer } from './ask-json.ts';
 import type { GcpRef } from './gcp-ref.ts';
 import { joinWords } from './words.ts';
@@ -52,8 +53,4 @@ function detailsOf(body: unknown): { readonly state: unknown; readonly reasons: 
   const details = Array.isArray(error.details) ? error.details.filter(isRecord) : [];
   const reasons = details.flatMap(({ reason }) => (typeof reason === 'string' ? [reason] : []));
   return { state: error.status, reasons, message: typeof error.message === 'string' ? error.message : '' };
-}
-
-export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

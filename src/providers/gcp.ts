@@ -2,6 +2,7 @@
 // makes the token; the requests are our own, so that they share the deadline, the patience and the errors of the other providers.
 import type { ProviderOptions } from '../config/schema.ts';
 import { KzError } from '../core/errors.ts';
+import { isRecord } from '../core/record.ts';
 import { Secret } from '../core/secret.ts';
 import { suggest } from '../core/suggest.ts';
 import { JsonServer, type JsonAnswer } from './ask-json.ts';
@@ -10,7 +11,7 @@ import { crc32c } from './gcp-crc32c.ts';
 import type { Fetch } from './gcp-credentials.ts';
 import { GoogleLogin } from './gcp-login.ts';
 import { parseGcpRef, type GcpRef } from './gcp-ref.ts';
-import { apiError, isRecord } from './gcp-refusals.ts';
+import { apiError } from './gcp-refusals.ts';
 import type { Health, Outcome, Provider, ProviderContext, Ref } from './provider.ts';
 import { wide } from './wide.ts';
 

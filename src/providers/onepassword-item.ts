@@ -1,6 +1,7 @@
 // Items as `op item get --format json` prints them and `op item edit` takes them back. Everything that is not the field in question stays
 // as it came: what a template leaves out is deleted.
 import { KzError } from '../core/errors.ts';
+import { isRecord } from '../core/record.ts';
 import { sameName, type OpRef } from './onepassword-ref.ts';
 
 type Json = Readonly<Record<string, unknown>>;
@@ -75,8 +76,4 @@ function isField(candidate: Json, { section, field = '' }: OpRef): boolean {
 
 function isNamed({ id, label }: Json, name: string): boolean {
   return id === name || (typeof label === 'string' && sameName(label, name));
-}
-
-function isRecord(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -265,6 +265,8 @@ export class Keeper {
   async #read(names: readonly string[], quietly: boolean): Promise<Read> {
     const { config, access, consumer, tell } = this.#options;
     const results = await this.#resolved(names, { config, access });
+    // What was given up because of `close` failed for no other reason, and nobody waits for the rest.
+    this.#stop.signal.throwIfAborted();
     if (results instanceof KzError) return { error: results };
     const good = results.filter((each) => each.state === 'set').filter(({ name }) => this.#current.has(name));
     const changed = good.filter(({ name, secret }) => this.#expired.has(name) || this.#current.get(name)?.secret.equals(secret) !== true);

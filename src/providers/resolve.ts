@@ -2,6 +2,7 @@
 import { setMaxListeners } from 'node:events';
 import type { ProviderName } from '../config/provider-names.ts';
 import type { ProviderOptions } from '../config/schema.ts';
+import { orAborted } from '../core/abort.ts';
 import { KzError } from '../core/errors.ts';
 import type { Outcome, Provider, ProviderContext, Ref } from './provider.ts';
 import { PROVIDERS } from './table.ts';
@@ -28,9 +29,8 @@ export class Access {
     this.context = context;
   }
 
-  /** Throws `provider-not-built` for a provider that this version only knows by name. */
   open(name: ProviderName): Promise<Provider> {
-    const opened = this.#opened.get(name) ?? openProvider(name, this);
+    const opened = this.#opened.get(name) ?? PROVIDERS[name].open(this.options, this.context);
     this.#opened.set(name, opened);
     return opened;
   }
@@ -68,17 +68,6 @@ export async function resolveRefs(lookups: readonly Lookup[], access: Access, si
   });
 }
 
-async function openProvider(name: ProviderName, { options, context }: Access): Promise<Provider> {
-  const row = PROVIDERS[name];
-  if (row.open === undefined) {
-    const built = Object.entries(PROVIDERS).flatMap(([other, { open }]) => (open === undefined ? [] : [other]));
-    throw new KzError('provider-not-built', `provider ${JSON.stringify(name)} is not built yet`, {
-      hint: `use one of ${built.join(', ')}`,
-    });
-  }
-  return row.open(options, context);
-}
-
 function groupByProvider(lookups: readonly Lookup[]): Map<ProviderName, Map<string, Ref>> {
   const groups = new Map<ProviderName, Map<string, Ref>>();
   for (const { provider, ref } of lookups) {
@@ -93,10 +82,15 @@ function refKey(provider: ProviderName, ref: Ref): string {
   return [provider, ref.directory, ref.text].join('\0');
 }
 
+/** A provider that does not listen to the signal must not hold the others up. After an abort it has so long to say what it was waiting for. */
+export const LAST_WORDS_MS = 50;
+
 async function askProvider(name: ProviderName, refs: readonly Ref[], access: Access, signal: AbortSignal): Promise<readonly Outcome[]> {
   try {
     const provider = await access.open(name);
-    return await orAborted(provider.get(refs, signal), signal);
+    // Before it is asked: nobody would hear how that fails.
+    signal.throwIfAborted();
+    return await orAborted(provider.get(refs, signal), signal, LAST_WORDS_MS);
   } catch (error) {
     return refs.map(() => failure(providerError(name, error, signal)));
   }
@@ -111,25 +105,6 @@ function providerError(name: ProviderName, error: unknown, signal: AbortSignal):
     });
   }
   return error instanceof KzError ? error : new KzError('provider-failed', `provider ${name} failed`, { cause: error });
-}
-
-/** After an abort, so long for the provider to say what it was waiting for. */
-const LAST_WORDS_MS = 50;
-
-/** A provider that does not listen to the signal must not hold the others up. */
-async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
-  return new Promise<T>((resolve, reject) => {
-    const onAbort = (): void => {
-      setTimeout(() => {
-        reject(new Error('aborted', { cause: signal.reason }));
-      }, LAST_WORDS_MS);
-    };
-    signal.addEventListener('abort', onAbort, { once: true });
-    work.then(resolve, reject).finally(() => {
-      signal.removeEventListener('abort', onAbort);
-    });
-  });
 }
 
 function failure(error: KzError): Outcome {

@@ -10,8 +10,7 @@ export interface ProviderRow {
   readonly example: string;
   /** Throws `ref-invalid` for what can be no ref of it, whatever there is. Absent where only the provider itself says. */
   readonly checkRef?: (text: string) => Promise<unknown>;
-  /** Absent while the provider is not built. */
-  readonly open?: (options: ProviderOptions, context: ProviderContext) => Promise<Provider>;
+  readonly open: (options: ProviderOptions, context: ProviderContext) => Promise<Provider>;
 }
 
 export const PROVIDERS: Readonly<Record<ProviderName, ProviderRow>> = {
@@ -70,5 +69,12 @@ export const PROVIDERS: Readonly<Record<ProviderName, ProviderRow>> = {
     checkRef: async (text) => (await import('./gcp-ref.ts')).parseGcpRef(text, 'p'),
     open: async (options, context) => (await import('./gcp.ts')).openGcp(options.gcp ?? {}, context),
   },
-  keyzero: { summary: 'a kz server', example: 'github/pat' },
+  keyzero: {
+    summary: 'a kz server',
+    example: 'github/pat',
+    checkRef: async (text) => {
+      (await import('./keyzero.ts')).checkKeyzeroRef(text);
+    },
+    open: async (options, context) => (await import('./keyzero.ts')).openKeyzero(options.keyzero ?? {}, context),
+  },
 };

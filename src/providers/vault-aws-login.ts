@@ -1,6 +1,7 @@
 // The proof of who we are on AWS that Vault's aws login takes: a signed question to STS, which Vault asks in our place. Nothing is sent
 // to AWS from here, but by the credential chain when it needs to.
 import { createHash, createHmac } from 'node:crypto';
+import { orAborted } from '../core/abort.ts';
 import { KzError } from '../core/errors.ts';
 
 /** What Vault asks unless its `sts_endpoint` says otherwise. */
@@ -19,6 +20,7 @@ export async function signedIdentity(serverId: string | undefined, who: string, 
     ...(serverId === undefined ? {} : { 'x-vault-aws-iam-server-id': serverId }),
   };
   const question = { method: 'POST', protocol: 'https:', hostname: STS.host, path: '/', query: {}, headers, body: QUESTION };
+  // The chain takes no signal, and asks a metadata server that may never answer.
   const signed = await orAborted(signer.sign(question), signal).catch(() => {
     signal.throwIfAborted();
     // Without the cause: it may quote what a credential process printed.
@@ -34,20 +36,6 @@ export async function signedIdentity(serverId: string | undefined, who: string, 
 
 function toBase64(text: string): string {
   return Buffer.from(text).toString('base64');
-}
-
-/** The chain takes no signal, and asks a metadata server that may never answer. */
-async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
-  return new Promise<T>((resolve, reject) => {
-    const onAbort = (): void => {
-      reject(new Error('aborted', { cause: signal.reason }));
-    };
-    signal.addEventListener('abort', onAbort, { once: true });
-    work.then(resolve, reject).finally(() => {
-      signal.removeEventListener('abort', onAbort);
-    });
-  });
 }
 
 type Bytes = string | ArrayBuffer | ArrayBufferView;

@@ -1,12 +1,14 @@
 // What is at one path of Vault: the fields of a kv secret, or of credentials that an engine has just made. Reading from most engines makes
 // something, so nothing is read twice.
 import { KzError } from '../core/errors.ts';
+import { isRecord } from '../core/record.ts';
 import { suggest } from '../core/suggest.ts';
+import { at } from './ask-json.ts';
 import { selectKey } from './document.ts';
 import type { Lease } from './provider.ts';
 import { placeIn, type Place } from './vault-mounts.ts';
 import { encodePath } from './vault-ref.ts';
-import { at, isRecord, type VaultAnswer } from './vault-server.ts';
+import type { VaultAnswer } from './vault-server.ts';
 import type { VaultSession } from './vault-session.ts';
 import { joinWords } from './words.ts';
 

@@ -1,11 +1,13 @@
 // Writing one field of a kv secret, so that the others stay: version 2 says which version it replaces, and is asked again when somebody
 // else was faster. Version 1 knows no such thing: of two who write at once, one loses.
 import { KzError } from '../core/errors.ts';
+import { isRecord } from '../core/record.ts';
+import { at } from './ask-json.ts';
 import type { Ref } from './provider.ts';
 import { askFor, denied, problemOf, readError, type Fields } from './vault-document.ts';
 import type { Place, VaultMounts } from './vault-mounts.ts';
 import { encodePath, parseVaultRef } from './vault-ref.ts';
-import { at, isRecord, type VaultAnswer } from './vault-server.ts';
+import type { VaultAnswer } from './vault-server.ts';
 import type { VaultSession } from './vault-session.ts';
 
 const ATTEMPTS = 20;

@@ -1,13 +1,14 @@
 // The ways into Vault: a token that the user has, or a login that gives kz one of its own. What proves who we are is read from the place
 // that the config names, sent to Vault and nowhere else, and never part of an error.
 import { randomUUID } from 'node:crypto';
-import { KzError, systemCode } from '../core/errors.ts';
+import { KzError } from '../core/errors.ts';
 import { absolutePath } from '../core/home-path.ts';
-import { JsonServer } from './ask-json.ts';
-import { decodeText } from './document.ts';
-import { readGuardedFile } from './guarded-file.ts';
+import { isRecord } from '../core/record.ts';
+import { at } from './ask-json.ts';
+import { fromVariable, locked, readIfThere, readText } from './login-source.ts';
 import type { Lease, ProviderContext } from './provider.ts';
-import { at, isRecord, setting, type VaultAnswer, type VaultOptions, type VaultServer } from './vault-server.ts';
+import { setting, type VaultAnswer, type VaultOptions, type VaultServer } from './vault-server.ts';
+import { findWorkloadJwt, missingJwtHint } from './workload-jwt.ts';
 
 export interface Login {
   readonly token: string;
@@ -124,63 +125,10 @@ const CREDENTIALS: Readonly<Record<Method, (context: LoginContext, signal: Abort
 };
 
 async function findJwt({ options, env, server }: LoginContext, signal: AbortSignal): Promise<string> {
-  const named = fromVariable(options.jwt_env, env, server.who);
-  if (named !== undefined) return named.trim();
-  if (options.jwt_file !== undefined) return readText(options.jwt_file, server.who);
-  const { ACTIONS_ID_TOKEN_REQUEST_URL: url = '', ACTIONS_ID_TOKEN_REQUEST_TOKEN: token = '' } = env;
-  if (url !== '' && token !== '') return askGithub(url, { token, audience: options.audience }, signal);
-  const isGithub = env.GITHUB_ACTIONS === 'true';
-  throw locked(
-    `the jwt login to ${server.who} has no JWT`,
-    isGithub ? 'give the job `permissions: { id-token: write }`' : 'set `jwt_env` or `jwt_file` in [providers.vault]',
-  );
-}
-
-/** GitHub makes a token for this job and audience; who may ask is said by a token that only jobs with `id-token: write` have. */
-async function askGithub(
-  address: string,
-  { token, audience }: { token: string; audience: string | undefined },
-  signal: AbortSignal,
-): Promise<string> {
-  const who = 'GitHub’s token service';
-  const url = URL.canParse(address) ? new URL(address) : undefined;
-  if (url === undefined) throw new KzError('provider-failed', `${who} has no valid address in ACTIONS_ID_TOKEN_REQUEST_URL`);
-  if (audience !== undefined) url.searchParams.set('audience', audience);
-  const github = new JsonServer({ who });
-  try {
-    const { status, body } = await github.ask({ method: 'GET', url, headers: { authorization: `Bearer ${token}` } }, signal);
-    const jwt = at(body, 'value');
-    if (status === 200 && typeof jwt === 'string') return jwt;
-    throw locked(`${who} gave no token (${String(status)})`, 'give the job `permissions: { id-token: write }`');
-  } finally {
-    github.close();
-  }
-}
-
-/** Undefined when no variable is named. */
-function fromVariable(name: string | undefined, env: ProviderContext['env'], who: string): string | undefined {
-  if (name === undefined) return undefined;
-  const value = env[name];
-  if (value !== undefined && value !== '') return value;
-  throw locked(`the login to ${who} needs ${name}, which is not set`, `set ${name} in the environment that starts kz`);
-}
-
-async function readText(path: string, who: string): Promise<string> {
-  const text = await readIfThere(path, who);
-  if (text !== undefined && text !== '') return text;
-  throw locked(`the login to ${who} needs file ${JSON.stringify(path)}, which ${text === undefined ? 'does not exist' : 'is empty'}`);
-}
-
-async function readIfThere(path: string, who: string): Promise<string | undefined> {
-  const label = `file ${JSON.stringify(path)}`;
-  try {
-    return decodeText(await readGuardedFile(path, { label, maxMebibytes: 1 }))?.trim() ?? '';
-  } catch (error) {
-    const code = systemCode(error);
-    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-    if (error instanceof KzError) throw error;
-    throw locked(`the login to ${who} needs ${label}, which kz cannot read: ${code ?? 'unknown error'}`, `run \`ls -l ${path}\``);
-  }
+  const { jwt_env: variable, jwt_file: file, audience } = options;
+  const found = await findWorkloadJwt({ env, who: server.who, variable, file, audience }, signal);
+  if (found !== undefined) return found.jwt;
+  throw locked(`the jwt login to ${server.who} has no JWT`, missingJwtHint(env, '`jwt_env` or `jwt_file` in [providers.vault]'));
 }
 
 interface Attempt {
@@ -217,8 +165,4 @@ function refused({ status, errors }: VaultAnswer, { method, mount, isHalf, who, 
 function noToken(auth: unknown, method: Method, who: string): KzError {
   if (isRecord(at(auth, 'mfa_requirement'))) return locked(`${who} wants a second factor for the ${method} login, which kz cannot give`);
   return new KzError('provider-failed', `${who} gave no token for the ${method} login`);
-}
-
-function locked(message: string, hint?: string): KzError {
-  return new KzError('provider-locked', message, { hint });
 }

@@ -1,7 +1,7 @@
 // Which engine is behind a path, and what its API calls the path. Each mount is asked about once; a token that can read anything in it may.
 import { KzError } from '../core/errors.ts';
+import { at } from './ask-json.ts';
 import { encodePath, type VaultPath } from './vault-ref.ts';
-import { at } from './vault-server.ts';
 import type { VaultSession } from './vault-session.ts';
 
 /** `hidden`: the server does not say, because there is none, or this token has no business there. */

@@ -2,10 +2,10 @@
 // that speak for the whole server. Knows nothing of tokens but the header they go into.
 import { setMaxListeners } from 'node:events';
 import type { ProviderOptions } from '../config/schema.ts';
-import { KzError, systemCode } from '../core/errors.ts';
-import { decodeText } from './document.ts';
-import { JsonServer, type JsonAnswer, type JsonRequest } from './ask-json.ts';
-import { readGuardedFile } from './guarded-file.ts';
+import { KzError } from '../core/errors.ts';
+import { FirstUse } from '../core/first-use.ts';
+import { at, JsonServer, type JsonAnswer, type JsonRequest } from './ask-json.ts';
+import { readAuthorities } from './authorities.ts';
 import type { ProviderContext } from './provider.ts';
 
 export type VaultOptions = NonNullable<ProviderOptions['vault']>;
@@ -36,7 +36,7 @@ const REDIRECTS = [301, 302, 307, 308];
 export class VaultServer {
   readonly #options: VaultOptions;
   readonly #env: ProviderContext['env'];
-  #opened: Promise<Opened> | undefined;
+  readonly #opened = new FirstUse(() => this.#open());
 
   constructor(options: VaultOptions, env: ProviderContext['env']) {
     this.#options = options;
@@ -71,7 +71,7 @@ export class VaultServer {
   async ask(request: VaultRequest, signal: AbortSignal): Promise<VaultAnswer> {
     // One for each request under way; Node warns of more than ten.
     setMaxListeners(0, signal);
-    const { server, base, who } = await this.#open();
+    const { server, base, who } = await this.#opened.get();
     const first = this.#toJsonRequest(request, new URL(`v1/${request.path}`, base));
     const answer = await server.ask(first, signal);
     const target = redirectTarget(answer, first.url, who);
@@ -82,7 +82,7 @@ export class VaultServer {
 
   /** Is it initialized and unsealed? Also a standby is; it answers 429, which here does not mean that it is busy. */
   async checkHealth(signal: AbortSignal): Promise<void> {
-    const { base, who, ca } = await this.#open();
+    const { base, who, ca } = await this.#opened.get();
     const server = new JsonServer({ ...SETTINGS, who, ca, isBusy: ({ status }) => status === 502 || status === 504 });
     try {
       const url = new URL('v1/sys/health?standbyok=true&perfstandbyok=true', base);
@@ -98,23 +98,16 @@ export class VaultServer {
 
   /** Ends the connections. */
   async close(): Promise<void> {
-    const opened = await this.#opened?.catch(() => undefined);
+    const opened = await this.#opened.used();
     opened?.server.close();
   }
 
-  #open(): Promise<Opened> {
-    this.#opened ??= this.#openOnce().catch((error: unknown) => {
-      this.#opened = undefined;
-      throw error;
-    });
-    return this.#opened;
-  }
-
-  async #openOnce(): Promise<Opened> {
+  async #open(): Promise<Opened> {
     const base = this.#address();
     const who = whoAt(base);
     const path = this.#options.ca ?? setting(this.#env, 'CACERT');
-    const ca = path === undefined ? undefined : [await readAuthorities(path, who)];
+    const ca =
+      path === undefined ? undefined : [await readAuthorities(path, { who, hint: 'correct `ca` in [providers.vault], or VAULT_CACERT' })];
     return { base, who, ca, server: new JsonServer({ ...SETTINGS, who, ca }) };
   }
 
@@ -154,17 +147,6 @@ export function setting(env: ProviderContext['env'], name: string): string | und
   return [env[`VAULT_${name}`], env[`BAO_${name}`]].find((value) => value !== undefined && value !== '');
 }
 
-/** What is at `path` of a JSON value; undefined when it ends before. */
-export function at(value: unknown, ...path: readonly string[]): unknown {
-  let found = value;
-  for (const key of path) found = isRecord(found) && Object.hasOwn(found, key) ? found[key] : undefined;
-  return found;
-}
-
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
 interface Opened {
   readonly server: JsonServer;
   readonly base: URL;
@@ -174,21 +156,6 @@ interface Opened {
 
 function whoAt(base: URL): string {
   return `vault at ${base.href.replace(/\/$/, '')}`;
-}
-
-async function readAuthorities(path: string, who: string): Promise<string> {
-  const label = `file ${JSON.stringify(path)}`;
-  const hint = 'correct `ca` in [providers.vault], or VAULT_CACERT';
-  try {
-    const pem = decodeText(await readGuardedFile(path, { label, maxMebibytes: 1 }));
-    if (pem?.includes('-----BEGIN CERTIFICATE-----') === true) return pem;
-  } catch (cause) {
-    const code = cause instanceof KzError ? cause.message : (systemCode(cause) ?? 'unknown error');
-    throw new KzError('provider-unavailable', `cannot read the certificate authorities of ${who} from ${label}: ${code}`, { hint, cause });
-  }
-  throw new KzError('provider-unavailable', `${label}, named for the certificate authorities of ${who}, holds no PEM certificate`, {
-    hint,
-  });
 }
 
 function redirectTarget({ status, headers }: JsonAnswer, from: URL, who: string): URL | undefined {

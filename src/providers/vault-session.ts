@@ -1,9 +1,11 @@
 // Being logged in to Vault: one login for all who ask, made when the first one asks, made again when the server no longer knows it, and given
 // back at the end together with what was issued to it.
+import { inWords } from '../core/duration.ts';
 import { KzError } from '../core/errors.ts';
+import { at } from './ask-json.ts';
 import type { Health, Lease } from './provider.ts';
 import { isLoginLease, logIn, LOGIN_LEASE, loginHint, type Login, type LoginContext } from './vault-login.ts';
-import { at, type VaultAnswer, type VaultRequest, type VaultServer } from './vault-server.ts';
+import type { VaultAnswer, VaultRequest, VaultServer } from './vault-server.ts';
 import { wide } from './wide.ts';
 
 /** A login of kz's own lives so long after its last renewal, and with it all that was issued to it: the longest that a crash leaves behind. */
@@ -253,16 +255,4 @@ function describeToken(body: unknown): string {
   const end = typeof left === 'number' && left > 0 ? `, ${inWords(left)} left` : ', which has no end';
   // `vault token create` names every token `token`.
   return `${name === '' || name === 'token' ? 'token' : `token of ${name}`}${end}`;
-}
-
-function inWords(left: number): string {
-  const units = [
-    ['day', 86_400],
-    ['hour', 3600],
-    ['minute', 60],
-    ['second', 1],
-  ] as const;
-  const [unit, size] = units.find(([, each]) => left >= 2 * each) ?? ['second', 1];
-  const count = Math.floor(left / size);
-  return `${String(count)} ${unit}${count === 1 ? '' : 's'}`;
 }

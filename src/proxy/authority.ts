@@ -1,5 +1,5 @@
 // The certificate authority of one run, and the leaf certificates with which the proxy answers for each host. All keys live in memory
-// only and end with the process. The profile is RFC 5280's, so that strict verifiers (Python, OpenSSL's x509_strict, Apple) accept it.
+// only and end with the process; servers that share an authority read it from files (authority-files.ts). The profile is RFC 5280's, so that strict verifiers (Python, OpenSSL's x509_strict, Apple) accept it.
 import { createHash, generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
 import { isIPv4, isIPv6 } from 'node:net';
 import { createSecureContext, type SecureContext } from 'node:tls';
@@ -54,42 +54,64 @@ interface Leaf {
   readonly renewAt: number;
 }
 
+/** What certificates are issued with. */
+export interface Issuer {
+  /** PEM. */
+  readonly certificate: string;
+  /** P-256. */
+  readonly key: KeyObject;
+  /** Its subject, in DER. */
+  readonly name: Buffer;
+  readonly keyIdentifier: Buffer;
+  /** Of every leaf. */
+  readonly notBefore: Date;
+  /** No leaf outlives it. */
+  readonly notAfter: Date;
+}
+
 export class Authority {
   /** PEM; what a client must trust. */
   readonly certificate: string;
-  readonly #key: KeyObject;
-  readonly #name: Buffer;
-  readonly #keyIdentifier: Buffer;
-  readonly #notBefore: Date;
-  readonly #notAfter: Date;
+  readonly #issuer: Issuer;
   readonly #leafKey: string;
   readonly #leafPublicKey: Buffer;
   /** In order of use, the least recent first. */
   readonly #leaves = new Map<string, Leaf>();
 
-  private constructor(now: Date) {
-    const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-    const publicKey = pair.publicKey.export({ type: 'spki', format: 'der' });
-    this.#key = pair.privateKey;
-    this.#keyIdentifier = keyIdentifier(publicKey);
-    // Another name each run: a client that remembers the last run's authority must not take this one for it.
-    this.#name = name(OID.commonName, `kz blind mode, run ${randomBytes(4).toString('hex')}`);
-    this.#notBefore = new Date(now.getTime() - LAG_MS);
-    this.#notAfter = new Date(this.#notBefore.getTime() + AUTHORITY_LIFE_MS);
+  private constructor(issuer: Issuer) {
+    this.#issuer = issuer;
+    this.certificate = issuer.certificate;
     const leafPair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     this.#leafKey = leafPair.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
     this.#leafPublicKey = leafPair.publicKey.export({ type: 'spki', format: 'der' });
-    this.certificate = this.#issue(this.#name, publicKey, this.#notAfter, [
+  }
+
+  static create(now = new Date()): Authority {
+    const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const publicKey = pair.publicKey.export({ type: 'spki', format: 'der' });
+    const notBefore = new Date(now.getTime() - LAG_MS);
+    const issuer = {
+      key: pair.privateKey,
+      keyIdentifier: keyIdentifier(publicKey),
+      // Another name each run: a client that remembers the last run's authority must not take this one for it.
+      name: name(OID.commonName, `kz blind mode, run ${randomBytes(4).toString('hex')}`),
+      notBefore,
+      notAfter: new Date(notBefore.getTime() + AUTHORITY_LIFE_MS),
+    };
+    const certificate = issue(issuer, { subject: issuer.name, publicKey, notAfter: issuer.notAfter }, [
       // CA:TRUE, pathlen:0
       extension(OID.basicConstraints, sequence(boolean(true), integer(0)), true),
       // keyCertSign, cRLSign
       extension(OID.keyUsage, bitString(Buffer.of(0x06), 1), true),
-      extension(OID.subjectKeyIdentifier, octetString(this.#keyIdentifier)),
+      extension(OID.subjectKeyIdentifier, octetString(issuer.keyIdentifier)),
     ]);
+    return new Authority({ ...issuer, certificate });
   }
 
-  static create(now = new Date()): Authority {
-    return new Authority(now);
+  /** One that exists already, and was checked. */
+  static of(issuer: Omit<Issuer, 'notBefore'>, validFrom: Date, now = new Date()): Authority {
+    // Leaves live for weeks, the authority perhaps for years: clients refuse leaves that are valid for too long.
+    return new Authority({ ...issuer, notBefore: new Date(Math.max(validFrom.getTime(), now.getTime() - LAG_MS)) });
   }
 
   /** A leaf for this canonical host, with the chain; the same one for weeks. Throws `internal` for what can be no host's name. */
@@ -111,37 +133,43 @@ export class Authority {
 
   #mint(host: string, now: Date): Leaf {
     const bare = host.startsWith('[') && host.endsWith(']') ? host.slice(1, -1) : host;
-    const notAfter = new Date(Math.min(now.getTime() + LEAF_LIFE_MS, this.#notAfter.getTime()));
+    const notAfter = new Date(Math.min(now.getTime() + LEAF_LIFE_MS, this.#issuer.notAfter.getTime()));
     // The subject is never empty: the alternative name would have to be critical then, and that is not what clients see every day.
     const subject = bare.length <= LONGEST_COMMON_NAME ? name(OID.commonName, bare) : name(OID.organization, 'kz blind mode');
-    const certificate = this.#issue(subject, this.#leafPublicKey, notAfter, [
+    const certificate = issue(this.#issuer, { subject, publicKey: this.#leafPublicKey, notAfter }, [
       extension(OID.basicConstraints, sequence(), true),
       // digitalSignature
       extension(OID.keyUsage, bitString(Buffer.of(0x80), 7), true),
       extension(OID.extendedKeyUsage, sequence(oid(OID.serverAuth))),
       extension(OID.subjectAltName, sequence(alternativeName(bare))),
       extension(OID.subjectKeyIdentifier, octetString(keyIdentifier(this.#leafPublicKey))),
-      extension(OID.authorityKeyIdentifier, sequence(contextPrimitive(0, this.#keyIdentifier))),
+      extension(OID.authorityKeyIdentifier, sequence(contextPrimitive(0, this.#issuer.keyIdentifier))),
     ]);
     // Without `ca`, Node parses its own 140 roots for the first context: 19 ms, for a server that asks no client for a certificate.
     const secureContext = createSecureContext({ key: this.#leafKey, cert: certificate + this.certificate, ca: [] });
     return { context: secureContext, renewAt: notAfter.getTime() - RENEW_BEFORE_MS };
   }
+}
 
-  #issue(subject: Buffer, publicKey: Buffer, notAfter: Date, extensions: readonly Buffer[]): string {
-    const algorithm = sequence(oid(OID.ecdsaWithSha256));
-    const toBeSigned = sequence(
-      context(0, integer(2)),
-      integer(serialNumber()),
-      algorithm,
-      this.#name,
-      sequence(time(this.#notBefore), time(notAfter)),
-      subject,
-      publicKey,
-      context(3, sequence(...extensions)),
-    );
-    return certificatePem(sequence(toBeSigned, algorithm, bitString(sign('sha256', toBeSigned, this.#key))));
-  }
+interface Subject {
+  readonly subject: Buffer;
+  readonly publicKey: Buffer;
+  readonly notAfter: Date;
+}
+
+function issue(issuer: Omit<Issuer, 'certificate'>, { subject, publicKey, notAfter }: Subject, extensions: readonly Buffer[]): string {
+  const algorithm = sequence(oid(OID.ecdsaWithSha256));
+  const toBeSigned = sequence(
+    context(0, integer(2)),
+    integer(serialNumber()),
+    algorithm,
+    issuer.name,
+    sequence(time(issuer.notBefore), time(notAfter)),
+    subject,
+    publicKey,
+    context(3, sequence(...extensions)),
+  );
+  return certificatePem(sequence(toBeSigned, algorithm, bitString(sign('sha256', toBeSigned, issuer.key))));
 }
 
 /** 128 random bits less the two that make every serial positive and as long as the next. */
@@ -152,7 +180,7 @@ function serialNumber(): Buffer {
 }
 
 /** RFC 7093 section 2 method 1, over the 65 bytes of an uncompressed P-256 point that end its SubjectPublicKeyInfo. */
-function keyIdentifier(publicKey: Buffer): Buffer {
+export function keyIdentifier(publicKey: Buffer): Buffer {
   return createHash('sha256').update(publicKey.subarray(-65)).digest().subarray(0, 20);
 }
 

@@ -16,6 +16,8 @@ export interface Target {
   readonly alpn?: readonly string[] | undefined;
   /** A rule names this host, so it may be at any address. */
   readonly namedByRule: boolean;
+  /** Connections are shared among requests with the same one only, and among those without. */
+  readonly owner?: string | undefined;
 }
 
 export interface DialOptions {
@@ -200,7 +202,8 @@ export class Dialer {
 
 /** What connections to the same upstream have in common: two targets with the same key may share a connection. */
 export function poolKey(target: Target): string {
-  return `${target.host}:${String(target.port)}${target.tls ? ':tls' : ':tcp'}${target.namedByRule ? ':named' : ''}`;
+  const owner = target.owner === undefined ? '' : ` ${target.owner}`;
+  return `${target.host}:${String(target.port)}${target.tls ? ':tls' : ':tcp'}${target.namedByRule ? ':named' : ''}${owner}`;
 }
 
 type Own = Pick<DialOptions, 'ownAddresses'>;

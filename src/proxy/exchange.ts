@@ -9,6 +9,7 @@ import { decide, type Decision } from '../policy/decide.ts';
 import type { Rule } from '../policy/rule.ts';
 import type { Authority } from './authority.ts';
 import type { Target as DialTarget } from './dial.ts';
+import type { Prepare, Prepared } from './prepare.ts';
 import type { Upstream } from './upstream.ts';
 
 /** Where a request goes: one canonical host, used for the rule, the scope and the dial. */
@@ -26,6 +27,8 @@ export interface Session {
   readonly guard: Guard;
   readonly authority: Authority;
   readonly upstream: Upstream;
+  /** Whose connections to upstreams these are, where there are several clients who must not get each other's answers. */
+  readonly owner?: string;
   readonly audit: (event: AuditEvent) => void;
   /** `.keyzero.toml:12` for a rule's index; null as long as nobody knows. */
   readonly ruleAt: (index: number) => string | null;
@@ -33,6 +36,10 @@ export interface Session {
   readonly configFile: string;
   /** A private folder for bodies that are too large for memory; they hold masked tokens only. */
   readonly spoolFolder: string;
+  /** Asked for each request that may go on, where its tokens are not known before. Left out: this session serves all. */
+  readonly prepare?: Prepare;
+  /** `none`: what is refused is refused without the lines of `.keyzero.toml` that would allow it. */
+  readonly remedies?: 'none';
 }
 
 export interface Request {
@@ -52,13 +59,15 @@ const GRANTED: Decision = { allow: true, rule: undefined, why: 'no-rules' };
 let count = 0;
 
 export class Exchange {
-  readonly session: Session;
+  session: Session;
   readonly request: Request;
   readonly decision: Decision;
   /** What is dialled: the request's target, and whether a rule names it. */
   readonly target: DialTarget;
   readonly notes = new SwapNotes();
-  readonly swap: Swap;
+  swap: Swap;
+  /** What `session.prepare` found. */
+  prepared: Prepared | undefined;
   /** Names of the secrets whose values were taken out of the response. */
   readonly remasked = new Set<string>();
   bytesUp = 0;
@@ -74,7 +83,20 @@ export class Exchange {
     const { host, port } = request.target;
     const contents = request.protocol === 'raw' ? {} : { method: request.method, path: pathOf(request) };
     this.decision = request.grant === undefined ? decide({ host, port, ...contents }, session.rules) : GRANTED;
-    this.target = { ...request.target, namedByRule: this.decision.rule?.namesHost === true };
+    this.target = { ...request.target, namedByRule: this.decision.rule?.namesHost === true, owner: session.owner };
+  }
+
+  /** From here on another session serves it, with tokens of its own. What was decided stays. */
+  adopt(prepared: Prepared): void {
+    const { host, port, tls } = this.request.target;
+    this.prepared = prepared;
+    this.session = prepared.session;
+    this.swap = new Swap(prepared.session.table, host, port, tls);
+  }
+
+  /** Path and query as they go on, before anything is swapped in them. */
+  get path(): string {
+    return this.prepared?.path ?? this.request.path;
   }
 
   /** Writes the audit event; the first call wins. `why` is given for a blocked exchange, `error` for one that failed. */

@@ -4,6 +4,7 @@ import { authorize } from './authorize.ts';
 import type { Exchange } from './exchange.ts';
 import { refusalOf } from './failure.ts';
 import { requestHead, swapFields } from './head.ts';
+import { isPrepared, prepare } from './prepare.ts';
 import { planRequestBody } from './request-body.ts';
 import { breakOff, refuse, respond, type Child } from './respond-http1.ts';
 import { proceed, send } from './send-http1.ts';
@@ -15,16 +16,18 @@ export async function forwardHttp1(exchange: Exchange, request: IncomingMessage,
   let incoming: IncomingMessage | undefined;
   try {
     const head = requestHead(request.rawHeaders);
-    const refusal = authorize(exchange, head);
+    const go = (): void => {
+      if (head.expectsContinue) proceed(request, response);
+    };
+    const inbound = { head, source: request, connection: request.socket, proceed: go };
+    const refusal = authorize(exchange, head) ?? (isPrepared(exchange) ? await prepare(exchange, inbound) : undefined);
     if (refusal !== undefined) {
       refuse(exchange, { request, response }, refusal);
       return;
     }
-    const target = exchange.swap.target(request.url ?? '/', exchange.notes);
+    const target = exchange.swap.target(exchange.path, exchange.notes);
     swapFields(head.fields, exchange.swap, exchange.notes);
-    const body = await planRequestBody(exchange, { head, source: request }, () => {
-      if (head.expectsContinue) proceed(request, response);
-    });
+    const body = await planRequestBody(exchange, inbound, go);
     if (body.kind === 'refused') {
       refuse(exchange, { request, response }, body.refusal);
       return;

@@ -22,6 +22,7 @@ import {
   type RawFields,
   type RequestHead,
 } from './head.ts';
+import { isPrepared, prepare } from './prepare.ts';
 import { refusalBody, type Refusal } from './refusal.ts';
 import { planRequestBody, type RequestBody } from './request-body.ts';
 import { planResponseBody } from './response-body.ts';
@@ -40,16 +41,19 @@ export async function forwardHttp2(exchange: Exchange, http2: Http2Request): Pro
   const { stream, headers, rawHeaders } = http2;
   try {
     const head = requestHead(regularFields(rawHeaders));
-    const refusal = authorize(exchange, { ...head, hosts: hostsOf(headers, head) });
+    const go = (): void => {
+      if (head.expectsContinue) stream.additionalHeaders({ ':status': 100 });
+    };
+    const inbound = { head, source: stream, connection: stream, proceed: go };
+    const denied = authorize(exchange, { ...head, hosts: hostsOf(headers, head) });
+    const refusal = denied ?? (isPrepared(exchange) ? await prepare(exchange, inbound) : undefined);
     if (refusal !== undefined) {
       refuseStream(exchange, http2, refusal);
       return;
     }
-    const path = exchange.swap.target(exchange.request.path, exchange.notes);
+    const path = exchange.swap.target(exchange.path, exchange.notes);
     swapFields(head.fields, exchange.swap, exchange.notes);
-    const body = await planRequestBody(exchange, { head, source: stream }, () => {
-      if (head.expectsContinue) stream.additionalHeaders({ ':status': 100 });
-    });
+    const body = await planRequestBody(exchange, inbound, go);
     if (stream.closed) throw new ClosedEarly('the child');
     if (body.kind === 'refused') {
       refuseStream(exchange, http2, body.refusal);
@@ -295,6 +299,8 @@ export function refuseStream(exchange: Exchange, { stream, headers: { accept } }
     });
     stream.end(exchange.request.method === 'HEAD' ? undefined : body);
     stream.resume();
+    // As after a 401 over HTTP/1.1: the client opens another connection.
+    if (refusal.status === 401) stream.session?.close();
   }
   exchange.finish(refusal.status, refusal.end);
 }

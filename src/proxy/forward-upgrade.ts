@@ -10,6 +10,7 @@ import { refusalOf } from './failure.ts';
 import { refuse, respond } from './respond-http1.ts';
 import { hostField } from './send-http1.ts';
 import { remaskFields, requestHead, responseHead, swapFields } from './head.ts';
+import { isPrepared, prepare } from './prepare.ts';
 import { hostMismatch } from './refusal.ts';
 
 export interface Upgrade {
@@ -57,13 +58,14 @@ interface Opening {
 async function open(exchange: Exchange, opening: Opening): Promise<void> {
   const { request, socket, response } = opening;
   const head = requestHead(request.rawHeaders);
-  const refusal = authorize(exchange, head);
+  const inbound = { head, source: undefined, connection: socket, proceed: () => undefined };
+  const refusal = authorize(exchange, head) ?? (isPrepared(exchange) ? await prepare(exchange, inbound) : undefined);
   if (refusal !== undefined) {
     answerOn(request, response);
     refuse(exchange, { request, response }, refusal);
     return;
   }
-  const path = exchange.swap.target(request.url ?? '/', exchange.notes);
+  const path = exchange.swap.target(exchange.path, exchange.notes);
   const fields = withoutCompression(head.fields);
   swapFields(fields, exchange.swap, exchange.notes);
   const upstream = exchange.session.upstream.request(exchange.target, {

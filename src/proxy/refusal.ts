@@ -11,10 +11,13 @@ export interface Refusal {
   /** Goes into `x-kz-error`. */
   readonly code: string;
   readonly message: string;
-  /** Lines for whoever may change the config. */
+  /** Lines for whoever may change the config, or else for who asked. */
   readonly remedy?: readonly string[];
+  readonly isRemedyForAsker?: boolean;
   /** Where the rule stands: `.keyzero.toml:12`. */
   readonly rule?: string | null;
+  /** It has its line in the audit log already. */
+  readonly isAudited?: boolean;
   /** For the audit log: a blocked exchange has a reason, a failed one an error. */
   readonly end: { readonly why: ExchangeWhy } | { readonly error: ExchangeError };
 }
@@ -88,7 +91,7 @@ export function notDialled(error: DialError, exchange: Exchange): Refusal {
     code: `upstream-${error.code}`,
     end: { error: error.code },
     message: `cannot reach ${host}:${String(port)}: ${error.detail}${meaning === undefined ? '' : `: ${meaning}`}`,
-    ...(remedy === undefined ? {} : { remedy }),
+    ...(remedy === undefined || session.remedies === 'none' ? {} : { remedy }),
   };
 }
 
@@ -148,8 +151,8 @@ export function malformedBody(message: string): Refusal {
 
 /** JSON for those who ask for it, text for the rest. */
 export function refusalBody(refusal: Refusal, accept: string | undefined): RefusalBody {
-  const { status, code, message, remedy = [], rule } = refusal;
-  const advice = remedy.length === 0 ? [] : [...remedy, ASK];
+  const { status, code, message, remedy = [], isRemedyForAsker = false, rule } = refusal;
+  const advice = remedy.length === 0 || isRemedyForAsker ? remedy : [...remedy, ASK];
   if (accept !== undefined && /\bjson\b/i.test(accept)) {
     // Some programs show `error`, others `message`.
     const about = { error: message, message: [message, ...advice].join('\n'), code, rule: rule ?? null, remedy: advice };
@@ -161,6 +164,7 @@ export function refusalBody(refusal: Refusal, accept: string | undefined): Refus
 
 /** What to add, and where: first match wins. A config without rules allows everything, which its first rule would end. */
 function allowing({ request, decision, session }: Exchange): string[] {
+  if (session.remedies === 'none') return [];
   const { host, port, tls } = request.target;
   const isUsual = port === (tls ? 443 : 80);
   const rule = ['[[blind.connections]]', 'allow = true', `host = ${JSON.stringify(host)}`, ...(isUsual ? [] : [`port = ${String(port)}`])];

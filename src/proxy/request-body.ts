@@ -2,7 +2,7 @@
 // a length, the new one is known before the first byte goes out.
 import type { IncomingMessage } from 'node:http';
 import type { ServerHttp2Stream } from 'node:http2';
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import type { BodySwap } from '../mask/body-text.ts';
 import { SwapNotes } from '../mask/swap.ts';
 import { requestBody } from './body-length.ts';
@@ -28,7 +28,12 @@ export type RequestBody =
   | { readonly kind: 'refused'; readonly refusal: Refusal };
 
 /** `proceed` is called before the first byte is read here: the child may be waiting for a 100 (Continue). */
-export async function planRequestBody(exchange: Exchange, inbound: Inbound, proceed: () => void): Promise<RequestBody> {
+export function planRequestBody(exchange: Exchange, inbound: Inbound, proceed: () => void): Promise<RequestBody> {
+  const given = exchange.prepared?.body;
+  return given === undefined ? unprepared(exchange, inbound, proceed) : Promise.resolve(prepared(exchange, inbound, given));
+}
+
+async function unprepared(exchange: Exchange, inbound: Inbound, proceed: () => void): Promise<RequestBody> {
   const { head, source } = inbound;
   const { mode } = requestBody({
     method: exchange.request.method,
@@ -51,13 +56,22 @@ export async function planRequestBody(exchange: Exchange, inbound: Inbound, proc
   return spooled(exchange, inbound, rewriter);
 }
 
+/** What `prepare` has read already, or has left alone on purpose. */
+function prepared(exchange: Exchange, { head, source }: Inbound, body: Buffer | 'untouched'): RequestBody {
+  if (body === 'untouched') return { kind: 'stream', source, way: {}, length: head.contentLength, unread: true };
+  const rewriter = exchange.prepared?.isOpaque === true ? undefined : exchange.swap.body(head.contentType, exchange.notes);
+  if (rewriter === undefined || decoderFor(head.contentEncoding).kind === 'identity') return whole(exchange, { head }, body, rewriter);
+  const plan = recoded({ head, source: Readable.from([body]) }, rewriter);
+  return plan.kind === 'stream' ? { ...plan, unread: false } : plan;
+}
+
 export interface Inbound {
   readonly head: RequestHead;
   readonly source: IncomingMessage | ServerHttp2Stream;
 }
 
 /** It is in memory anyway, so it is searched for values too. */
-function whole(exchange: Exchange, { head }: Inbound, body: Buffer, rewriter: BodySwap | undefined): RequestBody {
+function whole(exchange: Exchange, { head }: Pick<Inbound, 'head'>, body: Buffer, rewriter: BodySwap | undefined): RequestBody {
   const { host, port } = exchange.request.target;
   const trespasser = exchange.session.guard.trespasserIn(body, host, port);
   if (trespasser !== undefined) return { kind: 'refused', refusal: valueOutOfScope(trespasser, exchange) };
@@ -67,7 +81,7 @@ function whole(exchange: Exchange, { head }: Inbound, body: Buffer, rewriter: Bo
 }
 
 /** The coding is taken off and put on again. The length of the result is not known before its end. */
-function recoded({ head, source }: Inbound, rewriter: BodySwap): RequestBody {
+function recoded({ head, source }: { readonly head: RequestHead; readonly source: Readable }, rewriter: BodySwap): RequestBody {
   const decoder = decoderFor(head.contentEncoding);
   const encoder = encoderFor(head.contentEncoding);
   if (decoder.kind !== 'coded' || encoder.kind !== 'coded') {

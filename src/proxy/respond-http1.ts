@@ -96,9 +96,12 @@ export function answer(request: IncomingMessage, response: ServerResponse, refus
   request.resume();
 }
 
-/** On the same connection. Not after what may be read in two ways, nor where a body may follow or not (Expect), nor at a wrong host's. */
+/**
+ * On the same connection. Not after what may be read in two ways, nor where a body may follow or not (Expect), nor at a wrong host's, nor for
+ * a client whose time is over.
+ */
 function mayGoOn({ complete, headers }: IncomingMessage, { status }: Refusal): boolean {
-  return status !== 400 && status !== 421 && (complete || headers.expect === undefined);
+  return status !== 400 && status !== 401 && status !== 421 && (complete || headers.expect === undefined);
 }
 
 /** HTTP/1.0 has no other mark of a body's end than that of the connection, so that must not be an orderly one. */

@@ -1,7 +1,8 @@
 // The proxy that a blind child talks to: listens on loopback or is handed connections by doors.ts, asks for the run's credential, and takes
-// CONNECT and plain requests from there. What a tunnel carries is found out in tunnel.ts.
+// CONNECT and plain requests from there. What a tunnel carries is found out in tunnel.ts. A server has another entrance: who its clients are
+// is asked elsewhere, and each of them has a session of its own.
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer, STATUS_CODES, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { parseAuthority, type HostPort } from '../core/host-name.ts';
@@ -20,26 +21,43 @@ export interface ProxyOptions {
   readonly isOurs: (client: Required<Accepted>) => Promise<boolean>;
 }
 
+/** What the requests of a client are part of. */
+export interface Entered {
+  readonly session: Session;
+  readonly servers: HttpServers;
+}
+
+/** Asked for every CONNECT, and for every request without one. With status 407 the client is asked for a credential. */
+export type Enter = (request: IncomingMessage) => Promise<Entered | Refusal>;
+
 /** The longest time a client may take for the head of its first request, in milliseconds. */
 const HEAD_TIMEOUT_MS = 30_000;
 
+export interface OpenTo {
+  readonly host: string;
+  readonly port: number;
+  readonly mostConnections: number;
+}
+
 export class ProxyServer {
-  readonly #session: Session;
-  readonly #expected: Buffer;
-  readonly #isOurs: ProxyOptions['isOurs'];
+  readonly #own: Entered;
+  readonly #enter: Enter;
   readonly #outer: Server;
-  readonly #inner: HttpServers;
   readonly #sockets = new Set<Socket>();
-  /** Connections without a credential that were found to be the run's own. */
-  readonly #known = new WeakSet<Duplex>();
 
   /** Resolves once it listens, on a port of the system's choice. */
   static async listen(session: Session, options: ProxyOptions): Promise<ProxyServer> {
-    const proxy = new ProxyServer(session, options);
-    await new Promise<void>((resolve, reject) => {
-      proxy.#outer.once('error', reject);
-      proxy.#outer.listen({ host: '127.0.0.1', port: 0, backlog: 1024 }, resolve);
-    });
+    const proxy = new ProxyServer(session, (own) => entranceOfRun(own, options));
+    await proxy.#listen({ host: '127.0.0.1', port: 0 });
+    return proxy;
+  }
+
+  /** `session` is for what belongs to no client; `enter` says which one a client has. */
+  static async open(session: Session, enter: Enter, { mostConnections, ...at }: OpenTo): Promise<ProxyServer> {
+    const proxy = new ProxyServer(session, () => enter);
+    // Those who come may be strangers: beyond these, the system closes what it accepts.
+    proxy.#outer.maxConnections = mostConnections;
+    await proxy.#listen(at);
     return proxy;
   }
 
@@ -48,18 +66,16 @@ export class ProxyServer {
    * client need not send the credential; one that sends another is refused all the same.
    */
   static behind(session: Session, { credential }: Pick<ProxyOptions, 'credential'>): ProxyServer {
-    const proxy = new ProxyServer(session, { credential, isOurs: () => Promise.resolve(true) });
+    const proxy = new ProxyServer(session, (own) => entranceOfRun(own, { credential, isOurs: () => Promise.resolve(true) }));
     // Starts Node's watch over slow heads, which nothing else does.
     proxy.#outer.emit('listening');
     return proxy;
   }
 
-  private constructor(session: Session, { credential, isOurs }: ProxyOptions) {
-    this.#session = session;
-    this.#isOurs = isOurs;
-    this.#expected = digest(`Basic ${Buffer.from(`kz:${credential}`, 'utf8').toString('base64')}`);
-    this.#inner = new HttpServers(session);
-    this.#outer = createServer({ ...this.#inner.limits, headersTimeout: HEAD_TIMEOUT_MS });
+  private constructor(session: Session, entrance: (own: Entered) => Enter) {
+    this.#own = { session, servers: new HttpServers(session) };
+    this.#enter = entrance(this.#own);
+    this.#outer = createServer({ ...this.#own.servers.limits, headersTimeout: HEAD_TIMEOUT_MS });
     // As in http-servers.ts.
     this.#outer.maxHeadersCount = 0;
     allowManyHeaders(this.#outer);
@@ -82,7 +98,7 @@ export class ProxyServer {
       else declineUpgrade(this.#outer, request, { socket, head });
     });
     this.#outer.on('clientError', (error: Error, socket: Duplex) => {
-      this.#inner.refuseUnparsed(error, socket);
+      this.#own.servers.refuseUnparsed(error, socket);
     });
   }
 
@@ -99,7 +115,8 @@ export class ProxyServer {
   tunnel(socket: Socket, authority: HostPort): void {
     this.#follow(socket);
     socket.on('error', () => undefined);
-    openTunnel(this.#session, this.#inner, { socket, head: Buffer.alloc(0), authority }).catch(() => socket.destroy());
+    const { session, servers } = this.#own;
+    openTunnel(session, servers, { socket, head: Buffer.alloc(0), authority }).catch(() => socket.destroy());
   }
 
   /** Ends every connection. */
@@ -110,8 +127,18 @@ export class ProxyServer {
       });
     });
     for (const socket of this.#sockets) socket.destroy();
-    this.#inner.close();
+    this.#own.servers.close();
     await closed;
+  }
+
+  #listen({ host, port }: { readonly host: string; readonly port: number }): Promise<void> {
+    return new Promise<void>((resolve, reject) => {
+      this.#outer.once('error', reject);
+      this.#outer.listen({ host, port, backlog: 1024 }, () => {
+        this.#outer.off('error', reject);
+        resolve();
+      });
+    });
   }
 
   #follow(socket: Socket): void {
@@ -121,9 +148,10 @@ export class ProxyServer {
 
   async #connect(request: IncomingMessage, head: Buffer): Promise<void> {
     const { socket } = request;
-    if (!(await this.#mayEnter(request, socket))) {
-      this.#refused('no-credential');
-      socket.end(REQUIRED_HEAD);
+    const entered = await this.#enter(request);
+    if ('status' in entered) {
+      if (entered.isAudited !== true) this.#refused('no-credential');
+      socket.end(refusedHead(entered));
       return;
     }
     const authority = parseAuthority(request.url ?? '');
@@ -134,69 +162,85 @@ export class ProxyServer {
     }
     if (socket.destroyed) return;
     socket.write('HTTP/1.1 200 Connection established\r\n\r\n');
-    await openTunnel(this.#session, this.#inner, { socket, head, authority });
+    await openTunnel(entered.session, entered.servers, { socket, head, authority });
   }
 
   async #plain(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const target = await this.#admit(request, (refusal) => {
+    const admitted = await this.#admit(request, (refusal) => {
       if (refusal.status === 407) response.setHeader('Proxy-Authenticate', CHALLENGE);
       answer(request, response, refusal);
     });
-    if (target !== undefined) this.#inner.serve(target, request, response);
+    admitted?.servers.serve(admitted.target, request, response);
   }
 
   async #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
     socket.on('error', () => undefined);
-    const target = await this.#admit(request, ({ status, code }) => {
+    const admitted = await this.#admit(request, ({ status, code }) => {
       socket.end(`HTTP/1.1 ${String(status)} Refused\r\nx-kz-error: ${code}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n`);
     });
-    if (target !== undefined) this.#inner.upgrade(target, request, { socket, head });
+    admitted?.servers.upgrade(admitted.target, request, { socket, head });
   }
 
   /** The target of a request that came without CONNECT. Its `url` becomes the path. */
-  async #admit(request: IncomingMessage, refuse: (refusal: Refusal) => void): Promise<Target | undefined> {
-    if (!(await this.#mayEnter(request, request.socket))) {
-      this.#refused('no-credential');
-      refuse({
-        status: 407,
-        code: 'no-credential',
-        end: { why: 'other' },
-        message: 'this proxy belongs to a run of kz and needs its credential',
-      });
+  async #admit(request: IncomingMessage, refuse: (refusal: Refusal) => void): Promise<Admitted | undefined> {
+    const entered = await this.#enter(request);
+    if ('status' in entered) {
+      if (entered.isAudited !== true) this.#refused('no-credential');
+      refuse(entered);
       return undefined;
     }
     const target = absolute(request);
-    if (target !== undefined) return target;
+    if (target !== undefined) return { ...entered, target };
     this.#refused('malformed');
     refuse(malformed('the request names no host: this is a proxy'));
     return undefined;
   }
 
-  async #mayEnter(request: IncomingMessage, socket: Socket): Promise<boolean> {
-    const given = request.headers['proxy-authorization'];
-    if (given !== undefined) return timingSafeEqual(digest(given), this.#expected);
-    if (this.#known.has(socket)) return true;
-    const { localAddress, localPort, remoteAddress, remotePort } = socket;
-    if (!(await this.#isOurs({ localAddress, localPort, remoteAddress, remotePort }))) return false;
-    this.#known.add(socket);
-    return true;
-  }
-
   #refused(why: RefusedWhy): void {
-    this.#session.audit({ type: 'refused', time: new Date().toISOString(), why, host: null, port: null });
+    this.#own.session.audit({ type: 'refused', time: new Date().toISOString(), why, host: null, port: null });
   }
 }
 
+interface Admitted extends Entered {
+  readonly target: Target;
+}
+
 const CHALLENGE = 'Basic realm="kz"';
+
 /** Closed after it: curl and git come back on a new connection, with the credential. */
-const REQUIRED_HEAD = [
-  'HTTP/1.1 407 Proxy Authentication Required',
-  `Proxy-Authenticate: ${CHALLENGE}`,
-  'x-kz-error: no-credential',
-  'Content-Length: 0',
-  'Connection: close',
-  '\r\n',
-].join('\r\n');
+function refusedHead({ status, code }: Refusal): string {
+  return [
+    `HTTP/1.1 ${String(status)} ${STATUS_CODES[status] ?? 'Refused'}`,
+    ...(status === 407 ? [`Proxy-Authenticate: ${CHALLENGE}`] : []),
+    `x-kz-error: ${code}`,
+    'Content-Length: 0',
+    'Connection: close',
+    '\r\n',
+  ].join('\r\n');
+}
+
+const NO_CREDENTIAL: Refusal = {
+  status: 407,
+  code: 'no-credential',
+  end: { why: 'other' },
+  message: 'this proxy belongs to a run of kz and needs its credential',
+};
+
+/** One credential, and one session for all who have it. */
+function entranceOfRun(own: Entered, { credential, isOurs }: ProxyOptions): Enter {
+  const expected = digest(`Basic ${Buffer.from(`kz:${credential}`, 'utf8').toString('base64')}`);
+  /** Connections without a credential that were found to be the run's own. */
+  const known = new WeakSet<Duplex>();
+  return async ({ headers, socket }) => {
+    const given = headers['proxy-authorization'];
+    if (given !== undefined) return timingSafeEqual(digest(given), expected) ? own : NO_CREDENTIAL;
+    if (known.has(socket)) return own;
+    const { localAddress, localPort, remoteAddress, remotePort } = socket;
+    if (!(await isOurs({ localAddress, localPort, remoteAddress, remotePort }))) return NO_CREDENTIAL;
+    known.add(socket);
+    return own;
+  };
+}
 
 /** Of equal length, so that comparing takes the same time whatever was given. */
 function digest(text: string): Buffer {

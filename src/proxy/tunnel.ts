@@ -97,7 +97,7 @@ async function chooseProtocol(session: Session, target: Target, offered: readonl
   // Nothing is dialled for a host that no rule allows.
   if (!allow) return fallback;
   try {
-    return await session.upstream.protocolOf({ ...target, namedByRule: rule?.namesHost === true });
+    return await session.upstream.protocolOf({ ...target, namedByRule: rule?.namesHost === true, owner: session.owner });
   } catch {
     // The request will say why.
     return fallback;

@@ -47,7 +47,7 @@ interface Connection {
 
 export class UpstreamAgent extends http.Agent {
   readonly #dialer: Pick<Dialer, 'connect'>;
-  /** Idle connections, the newest last: by host, then by what else tells upstreams apart. One string of all would cost 5 µs a request. */
+  /** Idle connections, the newest last: by host and owner, then by what else tells upstreams apart. One string of all would cost 5 µs a request. */
   readonly #idle = new Map<string, Map<number, Connection[]>>();
   readonly #open = new Set<Connection>();
   readonly #closing = new AbortController();
@@ -112,9 +112,10 @@ export class UpstreamAgent extends http.Agent {
     super.destroy();
   }
 
-  #listOf({ host, port, tls, namedByRule }: Target): Connection[] {
-    let lists = this.#idle.get(host);
-    if (lists === undefined) this.#idle.set(host, (lists = new Map<number, Connection[]>()));
+  #listOf({ host, port, tls, namedByRule, owner }: Target): Connection[] {
+    const key = owner === undefined ? host : `${host} ${owner}`;
+    let lists = this.#idle.get(key);
+    if (lists === undefined) this.#idle.set(key, (lists = new Map<number, Connection[]>()));
     const rest = port * 4 + (tls ? 2 : 0) + (namedByRule ? 1 : 0);
     let list = lists.get(rest);
     if (list === undefined) lists.set(rest, (list = []));
@@ -184,10 +185,12 @@ export class UpstreamAgent extends http.Agent {
   #closeExpired(): void {
     const now = performance.now();
     for (const { socket, idleUntil } of this.#open) if (idleUntil > 0 && idleUntil <= now) socket.destroy();
+    // There may be as many owners as there are callers.
+    const used = new Set(Array.from(this.#open, ({ list }) => list));
+    for (const [key, lists] of this.#idle) if (!Array.from(lists.values()).some((list) => used.has(list))) this.#idle.delete(key);
     if (this.#open.size > 0) return;
     clearInterval(this.#sweep);
     this.#sweep = undefined;
-    this.#idle.clear();
   }
 }
 

@@ -4,6 +4,7 @@ import { setMaxListeners } from 'node:events';
 import http2 from 'node:http2';
 import type net from 'node:net';
 import { TLSSocket } from 'node:tls';
+import { orAborted } from '../core/abort.ts';
 import { DialError, type Dialer, poolKey, type Target } from './dial.ts';
 import type { UpstreamAgent } from './upstream-agent.ts';
 
@@ -53,7 +54,7 @@ export class UpstreamSessions {
     if (!target.tls) return 'http/1.1';
     const known = this.#protocols.get(poolKey(target));
     if (known !== undefined && known.until > performance.now()) return known.protocol;
-    return abortable(this.#connect(target), signal);
+    return unlessAborted(this.#connect(target), signal);
   }
 
   /**
@@ -71,7 +72,7 @@ export class UpstreamSessions {
       this.#closing.signal.throwIfAborted();
       const shared = this.#withRoom(key);
       if (shared !== undefined) return shared.request(headers, options);
-      const protocol = await abortable(this.#connect(target), signal);
+      const protocol = await unlessAborted(this.#connect(target), signal);
       if (protocol !== 'h2') throw new DialError('tls', `${target.host}:${String(target.port)} does not speak HTTP/2`);
     }
     throw new DialError('reset', `${target.host}:${String(target.port)} takes no streams`);
@@ -207,21 +208,6 @@ class Shared {
 }
 
 /** Gives up the waiting, not the work, which others share. */
-async function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return work;
-  // Nobody may be left to hear that it failed.
-  work.catch(() => undefined);
-  signal.throwIfAborted();
-  let stop = (): void => undefined;
-  const aborted = new Promise<never>((_resolve, reject) => {
-    stop = () => {
-      reject(signal.reason instanceof Error ? signal.reason : new Error('the request was given up'));
-    };
-    signal.addEventListener('abort', stop);
-  });
-  try {
-    return await Promise.race([work, aborted]);
-  } finally {
-    signal.removeEventListener('abort', stop);
-  }
+function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  return signal === undefined ? work : orAborted(work, signal);
 }

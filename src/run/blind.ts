@@ -6,6 +6,7 @@ import { AuditLog } from '../audit/log.ts';
 import { runsFolder } from '../audit/runs.ts';
 import type { Config } from '../config/load.ts';
 import { formatPlace, type Place } from '../core/errors.ts';
+import { Opened as OpenedFor } from '../core/opened.ts';
 import type { Guard } from '../mask/guard.ts';
 import type { Rule } from '../policy/rule.ts';
 import { Keeper } from '../providers/renew.ts';
@@ -49,6 +50,9 @@ export interface BlindOptions {
   /** Something to tell the user while the program runs. */
   readonly tell: (notice: Notice) => void;
 }
+
+/** Closed with how the program ended. */
+class Opened extends OpenedFor<string> {}
 
 /** Reading the roots blocks for 20 ms. */
 const PREPARE_AFTER_MS = 100;
@@ -165,21 +169,6 @@ function keepAlive(config: Config, { secrets }: Resolution, { access, tell, live
     },
   });
   opened.add(() => keeper?.close());
-}
-
-type Close = (status: string) => Promise<void> | void;
-
-/** What is open, closed in the opposite order. */
-class Opened {
-  readonly #closes: Close[] = [];
-
-  add(close: Close): void {
-    this.#closes.unshift(close);
-  }
-
-  async close(status: string): Promise<void> {
-    for (const close of this.#closes.splice(0)) await close(status);
-  }
 }
 
 interface Listening {

@@ -1,6 +1,7 @@
 // Does a credential still work? Sends the request that a secret's `check` names, with the value where its `swap` puts it. Asks only where the
 // secret may go, follows no redirect and reads no body; of the answer nothing but the status is ever told.
 import http from 'node:http';
+import { reasonOf } from '../core/abort.ts';
 import type { Config, Declaration } from '../config/load.ts';
 import { KzError, systemCode } from '../core/errors.ts';
 import { canonicalHost } from '../core/host-name.ts';
@@ -212,7 +213,7 @@ async function ask(question: Question, { dialer, timeoutMs = TIMEOUT_MS }: Crede
 function statusOf(request: http.ClientRequest, signal: AbortSignal): Promise<number> {
   return new Promise((resolve, reject) => {
     const giveUp = (): void => {
-      reject(signal.reason instanceof Error ? signal.reason : new Error('given up'));
+      reject(reasonOf(signal));
       request.destroy();
     };
     signal.addEventListener('abort', giveUp, { once: true });

@@ -2,9 +2,10 @@
 // others, what came of their secrets tells.
 import type { Config } from '../config/load.ts';
 import type { ProviderName } from '../config/provider-names.ts';
+import { orAborted } from '../core/abort.ts';
 import { KzError, type ErrorCode } from '../core/errors.ts';
 import type { Lease } from '../providers/provider.ts';
-import type { Access } from '../providers/resolve.ts';
+import { LAST_WORDS_MS, type Access } from '../providers/resolve.ts';
 import type { Resolved } from '../providers/secrets.ts';
 
 /** What `check` said, before anything is known of the secrets. */
@@ -36,7 +37,7 @@ export async function askProvider(name: ProviderName, access: Access, signal: Ab
   try {
     const provider = await access.open(name);
     if (provider.check === undefined) return { state: 'no-check' };
-    const { detail } = await orAborted(provider.check(signal), signal);
+    const { detail } = await orAborted(provider.check(signal), signal, LAST_WORDS_MS);
     return { state: 'ok', detail, tookMs: tookMs() };
   } catch (error) {
     return { state: 'failed', error: failure(name, error, signal), tookMs: tookMs() };
@@ -84,24 +85,6 @@ function unnamed(name: string, { code, message, hint, cause }: KzError): KzError
 async function loginOf(name: ProviderName, access: Access): Promise<Lease | undefined> {
   const provider = await access.open(name);
   return provider.login?.();
-}
-
-/** After an abort, so long for the provider to say what it was waiting for. */
-const LAST_WORDS_MS = 50;
-
-function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise<T>((resolve, reject) => {
-    const onAbort = (): void => {
-      setTimeout(() => {
-        reject(new Error('aborted', { cause: signal.reason }));
-      }, LAST_WORDS_MS);
-    };
-    if (signal.aborted) onAbort();
-    signal.addEventListener('abort', onAbort, { once: true });
-    work.then(resolve, reject).finally(() => {
-      signal.removeEventListener('abort', onAbort);
-    });
-  });
 }
 
 function failure(name: ProviderName, error: unknown, signal: AbortSignal): KzError {

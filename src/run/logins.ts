@@ -8,7 +8,7 @@ import type { Variables } from './environment.ts';
 /** Those that the config's own options name. */
 export function namedLogins({ providers }: Config): string[] {
   const { role_id_env, secret_id_env, jwt_env } = providers.vault ?? {};
-  return [role_id_env, secret_id_env, jwt_env].filter((name) => name !== undefined);
+  return [role_id_env, secret_id_env, jwt_env, providers.keyzero?.jwt_env].filter((name) => name !== undefined);
 }
 
 /** What of them a direct program has: one that prints its environment prints them too. */

@@ -3,6 +3,7 @@
 import { execFile, type ExecFileException } from 'node:child_process';
 import { existsSync, readFileSync, realpathSync, statSync, type Stats } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { reasonOf } from '../core/abort.ts';
 import { OUTER_ARGUMENTS } from './bubblewrap.ts';
 import { explainBasic, explainRefusal, installFix, notInstalled, type MachineFacts, type Refusal } from './refusal.ts';
 import { seccompFilter } from './seccomp.ts';
@@ -279,7 +280,7 @@ async function run(program: string, args: readonly string[], { limitMs }: { limi
   return new Promise((resolve, reject) => {
     const onEnd = (error: ExecFileException | null, stdout = '', stderr = ''): void => {
       if (signal.aborted) {
-        reject(signal.reason instanceof Error ? signal.reason : new Error('aborted'));
+        reject(reasonOf(signal));
         return;
       }
       const isKilled = typeof error?.signal === 'string';

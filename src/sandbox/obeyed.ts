@@ -19,7 +19,7 @@ export interface Obeyed {
 /** As they are called; some are not there. Nothing that is run by a name that is looked up in folders of the system. */
 export function obeyedFiles(config: ObeyedConfig, env: Env): readonly Obeyed[] {
   const file = (path: string | undefined, who: string): Obeyed[] => (path === undefined ? [] : [{ path, who, mayBeLinked: false }]);
-  const { store, age, vault } = config.providers;
+  const { store, age, vault, keyzero } = config.providers;
   return [
     ...entriesOf(config).flatMap((entry) => ofEntry(entry, config, env)),
     ...file(config.blind?.upstream_ca, '`upstream_ca`'),
@@ -29,6 +29,8 @@ export function obeyedFiles(config: ObeyedConfig, env: Env): readonly Obeyed[] {
     ...file(vault?.token_file, '`token_file` in [providers.vault]'),
     ...file(vault?.secret_id_file, '`secret_id_file` in [providers.vault]'),
     ...file(vault?.jwt_file, '`jwt_file` in [providers.vault]'),
+    ...file(keyzero?.ca, '`ca` in [providers.keyzero]'),
+    ...file(keyzero?.jwt_file, '`jwt_file` in [providers.keyzero]'),
     ...AUTHORITIES.flatMap((name) => file(env[name], name).filter(({ path }) => isAbsolute(path))).map((each) => ({
       ...each,
       mayBeLinked: true,

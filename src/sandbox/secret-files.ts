@@ -19,10 +19,10 @@ function ownFolders(machine: Machine): string[] {
 }
 
 function providerFiles({ providers }: SecretsConfig): string[] {
-  const { store, age, vault } = providers;
+  const { store, age, vault, keyzero } = providers;
   const stem = store?.path?.replace(/\.age$/, '');
   const ofStore = store?.path === undefined ? [] : [store.path, ...KEY_ENDINGS.map((ending) => `${stem ?? ''}${ending}`)];
-  const named = [age?.identity, vault?.token_file, vault?.secret_id_file, vault?.jwt_file];
+  const named = [age?.identity, vault?.token_file, vault?.secret_id_file, vault?.jwt_file, keyzero?.jwt_file];
   return [...ofStore, ...named.filter((path) => path !== undefined)];
 }
 

@@ -1,63 +1,17 @@
 // Leases, refreshes and watches on a clock that the test moves by hand.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { loadConfig } from '../../src/config/load.ts';
 import { KzError } from '../../src/core/errors.ts';
-import type { KeeperEvent, NotAdopted } from '../../src/providers/renew-event.ts';
+import { Secret } from '../../src/core/secret.ts';
 import { Keeper } from '../../src/providers/renew.ts';
-import { resolveSecrets, type SetSecret } from '../../src/providers/secrets.ts';
+import { LAST_WORDS_MS } from '../../src/providers/resolve.ts';
+import { resolveSecrets } from '../../src/providers/secrets.ts';
 import { HandClock, OneShelf, settled, Shelf } from '../fixtures/shelf.ts';
+import { folder, scene } from './renew-scene.ts';
 
 const MINUTE = 60_000;
-
-let folder: string;
-const keepers: Keeper[] = [];
-
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'kz-renew-'));
-});
-
-afterEach(() => {
-  for (const keeper of keepers.splice(0)) keeper.close();
-  rmSync(folder, { recursive: true, force: true });
-});
-
-interface Scene {
-  readonly clock: HandClock;
-  readonly shelf: Shelf;
-  readonly events: KeeperEvent[];
-  readonly adopted: Record<string, string>;
-  readonly expired: string[];
-  readonly refusals: NotAdopted[];
-  readonly keeper: Keeper | undefined;
-}
-
-async function scene(text: string, prepare: (shelf: Shelf) => void, uses = true): Promise<Scene> {
-  writeFileSync(join(folder, '.keyzero.toml'), `[secrets]\n${text}`);
-  const config = await loadConfig({ env: { HOME: folder }, cwd: folder });
-  const clock = new HandClock();
-  const shelf = new Shelf(clock);
-  prepare(shelf);
-  const access = new OneShelf(shelf);
-  const { secrets } = await resolveSecrets(config, {}, access, AbortSignal.timeout(10_000));
-  const [events, adopted, expired, refusals]: [KeeperEvent[], Record<string, string>, string[], NotAdopted[]] = [[], {}, [], []];
-  const consumer = {
-    uses: () => uses,
-    adopt: (changes: readonly SetSecret[]) => {
-      const taken = changes.filter(({ name }) => !refusals.some((each) => each.name === name));
-      for (const { name, secret } of taken) adopted[name] = secret.reveal();
-      return refusals;
-    },
-    expire: (names: readonly string[]) => expired.push(...names),
-  };
-  const options = { config, access, consumer, tell: (event: KeeperEvent) => events.push(event), sleep: clock.sleep };
-  const keeper = Keeper.start(secrets, { ...options, now: () => clock.now, random: () => 0.5 });
-  if (keeper !== undefined) keepers.push(keeper);
-  shelf.calls.length = 0;
-  return { clock, shelf, events, adopted, expired, refusals, keeper };
-}
 
 const ONE = 'A = { provider = "vault", ref = "db" }';
 
@@ -294,6 +248,26 @@ it('asks nothing any more once it is closed', async () => {
   keeper?.close();
   await clock.pass(60 * MINUTE);
   expect(shelf.calls).toEqual([]);
+});
+
+it.each([false, true])('says and changes nothing once it is closed, of a provider that is being asked (answers: %s)', async (answers) => {
+  const { clock, shelf, events, adopted, keeper } = await scene('A = { provider = "vault", ref = "db", refresh = "1m" }', (shelf) =>
+    shelf.values.set('db', 'CANARY-1'),
+  );
+  let answer: (() => void) | undefined;
+  shelf.get = () =>
+    new Promise((resolve) => {
+      answer = () => {
+        resolve([{ ok: true, secret: new Secret('CANARY-2') }]);
+      };
+    });
+  await clock.pass(2 * MINUTE);
+  keeper?.close();
+  if (answers) answer?.();
+  // Longer than a provider has for its last words.
+  await new Promise((resolve) => setTimeout(resolve, 2 * LAST_WORDS_MS));
+  await settled();
+  expect({ asked: answer !== undefined, events, adopted }).toEqual({ asked: true, events: [], adopted: {} });
 });
 
 it('goes on asking for a login that could not be renewed, once a minute and not more', async () => {

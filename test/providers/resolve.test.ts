@@ -1,7 +1,6 @@
 import { expect, it } from 'vitest';
 import { PROVIDER_NAMES } from '../../src/config/provider-names.ts';
 import { Access, resolveRefs } from '../../src/providers/resolve.ts';
-import { PROVIDERS } from '../../src/providers/table.ts';
 
 const access = (env: Record<string, string>): Access => new Access({}, { env, userDirectory: '/nonexistent/kz' });
 const ref = (text: string) => ({ text, directory: '/' });
@@ -30,9 +29,8 @@ it('gives up on a provider that hangs, and keeps what the others said', async ()
   expect(answers.map(({ outcome }) => (outcome.ok ? 'ok' : outcome.error.code))).toEqual(['provider-timeout', 'ok']);
 });
 
-it('opens every built provider without doing anything yet', async () => {
+it('opens every provider without doing anything yet', async () => {
   for (const name of PROVIDER_NAMES) {
-    if (PROVIDERS[name].open === undefined) await expect(access({}).open(name)).rejects.toMatchObject({ code: 'provider-not-built' });
-    else expect(await new Access({ exec: { command: ['x'] } }, access({}).context).open(name)).toHaveProperty('get');
+    expect(await new Access({ exec: { command: ['x'] } }, access({}).context).open(name)).toHaveProperty('get');
   }
 });

@@ -102,7 +102,7 @@ describe('no value', () => {
   });
 
   it('does not hide a provider that fails: optional is about absence only', async () => {
-    expect(await resolve('A = { provider = "keyzero", ref = "x", required = false }')).toEqual({ A: 'provider-not-built' });
+    expect(await resolve('A = { provider = "keyzero", ref = "x", required = false }')).toEqual({ A: 'provider-unavailable' });
     expect(await resolve('A = { provider = "exec", ref = "false", default = "d" }', { PATH: '/usr/bin:/bin' })).toEqual({
       A: 'provider-failed',
     });
@@ -116,7 +116,7 @@ describe('no value', () => {
     ).toEqual({
       A: 'secret-missing',
       B: 'y',
-      C: 'provider-not-built',
+      C: 'provider-unavailable',
     });
   });
 });

@@ -154,11 +154,11 @@ describe('a provider', () => {
     expect(providers).toMatchObject([{ state: 'failed', error: { message: 'provider vault failed' } }]);
   });
 
-  it('that is not built is told like one that fails', async () => {
+  it('that has no address is told like one that fails', async () => {
     const { providers } = await examined('[secrets]\nA = { provider = "keyzero", ref = "a" }\n', {
-      keyzero: provider(() => given(), { check: () => Promise.reject(new KzError('provider-not-built', 'it is not built yet')) }),
+      keyzero: provider(() => given(), { check: () => Promise.reject(new KzError('provider-unavailable', 'it has no address')) }),
     });
-    expect(providers).toMatchObject([{ state: 'failed', error: { code: 'provider-not-built' } }]);
+    expect(providers).toMatchObject([{ state: 'failed', error: { code: 'provider-unavailable' } }]);
   });
 });
 

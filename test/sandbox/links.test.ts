@@ -196,6 +196,8 @@ describe('files that refs and providers name', () => {
       { blind: { upstream_ca: link } },
       { providers: { vault: { ca: link } } },
       { providers: { vault: { jwt_file: link } } },
+      { providers: { keyzero: { ca: link } } },
+      { providers: { keyzero: { jwt_file: link } } },
       { providers: { age: { identity: link } } },
       { providers: { store: { path: link } } },
     ];

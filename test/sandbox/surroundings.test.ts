@@ -193,12 +193,17 @@ describe('hidden', () => {
 
   it('store, identities and what providers log in with', () => {
     const machine = new FakeMachine();
-    const files = ['store.age', 'store.key', 'store.key.age', 'id.txt', 'token', 'secret-id', 'jwt'].map((name) =>
+    const files = ['store.age', 'store.key', 'store.key.age', 'id.txt', 'token', 'secret-id', 'jwt', 'kz-jwt'].map((name) =>
       machine.file(`home/me/x/${name}`),
     );
     const ca = machine.file('home/me/x/ca.pem');
-    const [path, , , identity, token_file, secret_id_file, jwt_file] = files;
-    const providers = { store: { path }, age: { identity }, vault: { token_file, secret_id_file, jwt_file, ca } };
+    const [path, , , identity, token_file, secret_id_file, jwt_file, ofKeyzero] = files;
+    const providers = {
+      store: { path },
+      age: { identity },
+      vault: { token_file, secret_id_file, jwt_file, ca },
+      keyzero: { jwt_file: ofKeyzero, ca },
+    };
     expect(new Set(hiddenPaths(machine.survey({ config: machine.config({ providers }) })))).toEqual(new Set(files));
   });
 

@@ -139,10 +139,11 @@ describe('kz add refuses', () => {
     );
   });
 
-  it('a provider that is not built: the entry could not work', async () => {
-    expect(await add('NEW', '-p', 'keyzero', '-r', 'github/pat')).toMatchObject({
+  it('a ref that no server has', async () => {
+    expect(await add('NEW', '-p', 'keyzero', '-r', 'github/../pat')).toMatchObject({
       code: 1,
-      stderr: expect.stringMatching(/^kz: error: provider "keyzero" is not built yet\nkz: hint: use one of keychain, store, /) as string,
+      stderr:
+        'kz: error: keyzero ref "github/../pat" has a `.` or `..` segment\nkz: hint: write it as the server’s bundle does: `github/pat`\n',
     });
   });
 

@@ -24,6 +24,17 @@ async function problems(config: string | Buffer, args: readonly string[] = ['lis
 }
 
 describe('a config', () => {
+  it.each([
+    ['kz.internal:8443', 'url "kz.internal:8443" is no http or https URL', 'write it as `https://kz.internal`'],
+    ['ftp://kz.internal', 'url "ftp://kz.internal" is no http or https URL', 'write it as `https://kz.internal`'],
+    ['http://kz.internal', 'url "http://kz.internal" would be sent a JWT in the clear', 'write `https://`; http is for this machine only'],
+    ['http://a:CANARY-pw@kz.internal', 'url would be sent a JWT in the clear', 'write `https://`; http is for this machine only'],
+    ['kz.internal', 'url "kz.internal" does not have the right form', 'an address with its scheme: "https://kz.internal"'],
+  ])('with a kz server at %s', async (url, message, hint) => {
+    const config = `[providers.keyzero]\nurl = "${url}"\n[secrets]\n`;
+    expect(await problems(config, ['validate'])).toEqual([`kz: error: .keyzero.toml:2:1: ${message}`, `kz: hint: ${hint}`]);
+  });
+
   it('with an unknown key, at any level', async () => {
     expect(await problems('[secrets]\nA = { provider = "env", ref = "A", requird = false }\n')).toEqual([
       'kz: error: .keyzero.toml:2:36: unknown key "requird" in secrets.A',
@@ -158,22 +169,6 @@ describe('kz validate', () => {
     // eslint-disable-next-line no-control-regex -- none of them may be there
     expect(stdout + stderr).not.toMatch(/[\u0000-\u0009\u000B-\u001F]|^kz: hint: run/m);
     expect(stdout + stderr).toContain(String.raw`x\u001b]0;title\u0007\nkz: hint: run`);
-  });
-
-  it('warns of providers that are not built', async () => {
-    story.config(
-      '[secrets]\nA = { provider = "keyzero", ref = "github/pat" }\n[[secrets_from]]\nprovider = "keyzero"\nref = "github/all"\n',
-    );
-    const { code, stdout, stderr } = await story.kz(['validate']);
-    expect(code).toBe(0);
-    expect(stdout).toContain('declares 1 secret and 1 document\n');
-    expect(stderr).toBe('kz: warning: provider "keyzero" is not built yet; its secrets cannot be resolved\n');
-    expect(JSON.parse((await story.kz(['validate', '--json'])).stdout)).toMatchObject({
-      valid: true,
-      secrets: 1,
-      problems: [],
-      warnings: ['provider "keyzero" is not built yet; its secrets cannot be resolved'],
-    });
   });
 });
 

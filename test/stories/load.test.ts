@@ -4,6 +4,7 @@ import { cpSync, readdirSync, readFileSync, renameSync, rmSync, truncateSync, wr
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { LACKS } from '../../scripts/server-libraries.mjs';
 import { collect, Story, type Ended } from './kz.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
@@ -40,20 +41,29 @@ async function expectToWork(): Promise<void> {
   const blind = await start(['run', '-q', '--blind', '--', 'sh', '-c', 'echo $API_TOKEN']);
   expect(blind).toMatchObject({ stdout: expect.stringMatching(/^kz_masked_\w+\n$/) as string, stderr: '', code: 0 });
   expect(await start(['list', '--names'])).toMatchObject({ stdout: 'API_TOKEN\n', stderr: '', code: 0 });
+  if (LACKS.length === 0) await expectToServe();
 }
 
-test.each([
-  ['kz', 'kz'],
-  ['run', 'run'],
-  ['piped', 'run'],
-  ['blind', 'kz'],
-])('V8 takes what the build compiled for %s of %s.cjs', (start, name) => {
+async function expectToServe(): Promise<void> {
+  expect(await start(['server', 'init', '-q'])).toMatchObject({ stdout: '', stderr: '', code: 0 });
+  expect(await start(['server', 'check', '-b', 'bundle.yaml'])).toMatchObject({ stderr: '', code: 0 });
+  rmSync(join(story.project, 'bundle.yaml'));
+}
+
+/** What the build has compiled because it started a server. */
+const SERVED =
+  LACKS.length === 0 ? ([['server', 'kz'], ...['mcp-sdk', 'cel-sdk', 'jose', 'yaml'].map((name) => [name, name] as const)] as const) : [];
+
+/** What V8 compiled in a start of that name, or of that library, and of which file in dist/. */
+const COMPILED = [['kz', 'kz'], ['run', 'run'], ['piped', 'run'], ['blind', 'kz'], ...SERVED] as const;
+
+test.each(COMPILED)('V8 takes what the build compiled for %s of %s.cjs', (start, name) => {
   const cache = caches().find((path) => basename(path).startsWith(`${start}-`)) ?? '';
   // In a process of its own: V8 compares the flags, and test runners set some.
   const look = `
     const { readFileSync } = require('node:fs');
     const [source, cache] = process.argv.slice(1);
-    const script = new (require('node:vm').Script)(readFileSync(source, 'latin1'), { cachedData: readFileSync(cache) });
+    const script = new (require('node:vm').Script)(readFileSync(source, 'utf8'), { cachedData: readFileSync(cache) });
     console.log(script.cachedDataRejected);`;
   const args = ['-e', look, join(copy, 'dist', `${name}.cjs`), cache];
   expect(execFileSync(process.execPath, args, { env: story.environment(), encoding: 'utf8' })).toBe('false\n');
@@ -94,8 +104,7 @@ test.each([
     },
   ],
 ])('works with %s', async (_, damage) => {
-  // One for kz, for a plain run and for a blind one.
-  expect(caches()).toHaveLength(4);
+  expect(caches()).toHaveLength(COMPILED.length);
   caches().forEach(damage);
   await expectToWork();
 });

@@ -122,9 +122,9 @@ describe('kz fails with 125 before the program starts', () => {
     expect(error).toContain('unknown provider "envv"\nkz: hint: did you mean "env"?\n');
   });
 
-  it('when a provider is not built', async () => {
+  it('when a provider has no address', async () => {
     story.config('[secrets]\nTOKEN = { provider = "keyzero", ref = "github/pat" }\n');
-    expect(await refused()).toContain('kz: error: TOKEN: provider "keyzero" is not built yet\n');
+    expect(await refused()).toContain('kz: error: TOKEN: the kz server has no address: neither the config nor KEYZERO_URL names one\n');
   });
 
   it('when the environment is unknown', async () => {

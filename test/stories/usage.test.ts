@@ -65,7 +65,7 @@ describe('a mistake', () => {
     [['hook'], 'kz hook needs --shell', 'run `kz hook --help`'],
     [['export', '--format', 'jsn'], '--format cannot be "jsn"', 'did you mean json?'],
     [['completion', 'tcsh'], 'shell cannot be "tcsh"', 'one of bash, zsh, fish'],
-    [['status', '--timeout', '5'], '"5" is not a duration such as 500ms, 20s or 2m', ''],
+    [['status', '--timeout', '5'], '"5" is not a duration such as 500ms, 20s or 12h', ''],
     [['put'], 'name one secret, or use --missing', 'kz put GITHUB_TOKEN'],
   ];
 

@@ -80,13 +80,9 @@ interface Entry {
 }
 
 async function complete(name: string, flags: AddFlags): Promise<Entry> {
-  const provider = flags.provider ?? providerNamed(await missing(`Provider (${BUILT.join(', ')}):`, '--provider', hintFor(name, flags)));
-  const { open, checkRef, example } = PROVIDERS[provider];
-  if (open === undefined) {
-    throw new KzError('provider-not-built', `provider ${JSON.stringify(provider)} is not built yet`, {
-      hint: `use one of ${BUILT.join(', ')}`,
-    });
-  }
+  const provider =
+    flags.provider ?? providerNamed(await missing(`Provider (${PROVIDER_NAMES.join(', ')}):`, '--provider', hintFor(name, flags)));
+  const { checkRef, example } = PROVIDERS[provider];
   const ref = flags.ref ?? (await missing(`Ref (such as ${example}):`, '--ref', hintFor(name, flags)));
   await checkRef?.(ref);
   const fields: Record<string, EntryValue> = { provider, ref };
@@ -109,14 +105,12 @@ async function missing(question: string, what: string, hint: string): Promise<st
   return answer;
 }
 
-const BUILT = PROVIDER_NAMES.filter((name) => PROVIDERS[name].open !== undefined);
-
 function providerNamed(text: string): ProviderName {
   const name = PROVIDER_NAMES.find((known) => known === text);
   if (name !== undefined) return name;
   const near = suggest(text, PROVIDER_NAMES);
   throw new KzError('usage', `unknown provider ${JSON.stringify(text)}`, {
-    hint: near === undefined ? `one of ${BUILT.join(', ')}` : `did you mean ${near}?`,
+    hint: near === undefined ? `one of ${PROVIDER_NAMES.join(', ')}` : `did you mean ${near}?`,
   });
 }
 

@@ -1,6 +1,5 @@
 // `kz put`: write a value where the config says it lives. The value comes from the terminal, a pipe or a file, never from the command line,
 // which shells remember and every process can read.
-import { isatty } from 'node:tty';
 import type { Command } from 'commander';
 import type { Config, Declaration } from '../../config/load.ts';
 import { KzError } from '../../core/errors.ts';
@@ -8,7 +7,6 @@ import type { Access } from '../../providers/resolve.ts';
 import { resolveSecrets, type Resolved } from '../../providers/secrets.ts';
 import { giveBack, openConfig, withConfigFlags, withDeadline, withTimeoutFlag, type ConfigFlags } from '../options.ts';
 import { hasTerminal } from '../prompt.ts';
-import { readText } from '../read-text.ts';
 import { notice, printError } from '../ui.ts';
 import {
   acceptable,
@@ -16,6 +14,7 @@ import {
   declarationOf,
   destinationOf,
   openForWriting,
+  readValue,
   writeAndReadBack,
   type WritableProvider,
 } from '../write-secret.ts';
@@ -51,7 +50,7 @@ async function put(name: string | undefined, flags: PutFlags): Promise<void> {
   const declaration = declarationOf(name, config);
   const provider = await openForWriting(declaration, access);
   notice(`${name} goes to ${destinationOf(declaration, provider)}`);
-  const value = await readValue(declaration, flags);
+  const value = await readValue(declaration, flags.fromFile);
   await store({ declaration, provider }, value, flags).finally(() => giveBack(access));
 }
 
@@ -136,9 +135,4 @@ async function store({ declaration, provider }: Target, value: string, flags: Pu
   const secret = acceptable(declaration, value);
   await withDeadline(flags, (signal) => writeAndReadBack(declaration, secret, provider, signal));
   notice(`${declaration.name}=set(${String(secret.length)} chars) in ${declaration.provider} ${declaration.ref}`);
-}
-
-async function readValue(declaration: Declaration, flags: PutFlags): Promise<string> {
-  if (flags.fromFile !== undefined) return readText(flags.fromFile);
-  return isatty(0) ? askForValue(declaration, notice) : readText(0);
 }

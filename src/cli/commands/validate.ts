@@ -3,7 +3,6 @@ import type { Command } from 'commander';
 import type { Config } from '../../config/load.ts';
 import { KzError } from '../../core/errors.ts';
 import { SHORTEST_FORM } from '../../mask/form.ts';
-import { PROVIDERS } from '../../providers/table.ts';
 import type { BlindCheck, KnownScope } from '../../run/blind-check.ts';
 import { checkConfig } from '../../run/config-check.ts';
 import { openConfig, withConfigFlags, type ConfigFlags } from '../options.ts';
@@ -36,7 +35,7 @@ async function validate(flags: ValidateFlags): Promise<void> {
 }
 
 function report(config: Config, blind: BlindCheck, flags: ValidateFlags): void {
-  const warnings = [...notBuilt(config), ...tooShort(config), ...blind.warnings];
+  const warnings = [...tooShort(config), ...blind.warnings];
   if (flags.json === true) {
     const { environments, environment, files } = config;
     printJson({
@@ -87,13 +86,6 @@ function summary({ secrets, documents, environments, environment }: Config): str
 
 function counted(count: number, what: string): string {
   return `${String(count)} ${what}${count === 1 ? '' : 's'}`;
-}
-
-function notBuilt(config: Config): string[] {
-  const used = new Set([...config.secrets.values(), ...config.documents].map(({ provider }) => provider));
-  return [...used]
-    .filter((name) => PROVIDERS[name].open === undefined)
-    .map((name) => `provider ${JSON.stringify(name)} is not built yet; its secrets cannot be resolved`);
 }
 
 /** By what the config says; what the values are `kz doctor` says. */

@@ -45,6 +45,8 @@ export const PARTS = new Map(
         run('npm', ['ci', ...NPM], folder);
       },
     },
+    'mcp-inspector': library('@modelcontextprotocol/inspector@2.12.0'),
+    'mcp-conformance': library('@modelcontextprotocol/conformance@0.2.0-alpha.12'),
     'python-modules': {
       needs: 'python3',
       from: ['python/requirements.txt', `for ${PYTHON}`],
@@ -97,6 +99,21 @@ function binary(name, version, path) {
       run('npm', ['install', '--prefix', folder, ...NPM, `${name}@${version}`], folder);
       cpSync(join(folder, 'node_modules', name, path), join(folder, basename(path)));
       rmSync(join(folder, 'node_modules'), { recursive: true });
+    },
+  };
+}
+
+/**
+ * A package of npm's registry with all that it needs, for the tests to run a program of it.
+ * @param {string} spec
+ * @returns {Part}
+ */
+function library(spec) {
+  return {
+    needs: 'npm',
+    from: [spec],
+    make: (folder) => {
+      run('npm', ['install', '--prefix', folder, ...NPM, spec], folder);
     },
   };
 }
