@@ -1,5 +1,6 @@
 // Starts servers from an `.mcp.json` as MCP clients do: command, arguments and `env` block from the file, and of the client's own
 // environment nothing but the six variables that the SDK passes on. Ours has a home of its own, and a `kz` on its PATH.
+import type { ChildProcess } from 'node:child_process';
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -64,19 +65,32 @@ export class Session {
     return first?.text ?? '';
   }
 
-  /** Milliseconds until the last process of the tree was gone, and until `close()` of the client returned. */
-  async close(): Promise<{ closedMs: number; goneMs: number }> {
+  /** The signals that the client sent to get rid of kz, and the milliseconds until the last process of the tree was gone. */
+  async close(): Promise<{ signals: readonly unknown[]; goneMs: number }> {
     const tree = this.#tree();
+    const signals = this.#watchSignals();
     const start = performance.now();
     await this.client.close();
-    const closedMs = performance.now() - start;
     await waitUntilGone(tree);
-    return { closedMs, goneMs: performance.now() - start };
+    return { signals, goneMs: performance.now() - start };
   }
 
   /** What the server printed becomes a file of the story, so that the search for canaries at its end reads it too. */
   keep(story: Story, name: string): void {
     writeFileSync(join(story.folder, `${name}.stderr`), this.stderr);
+  }
+
+  /** The list grows with every signal. How long the client waits for which is its own affair. */
+  #watchSignals(): readonly unknown[] {
+    const { _process: child } = this.#transport as unknown as { readonly _process?: ChildProcess };
+    if (child === undefined) throw new Error('the client has no process any more');
+    const signals: unknown[] = [];
+    const kill = child.kill.bind(child);
+    child.kill = (signal) => {
+      signals.push(signal);
+      return kill(signal);
+    };
+    return signals;
   }
 
   /** kz, and every process below it at this moment. */
