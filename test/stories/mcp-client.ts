@@ -87,8 +87,10 @@ export class Session {
     const signals: unknown[] = [];
     const kill = child.kill.bind(child);
     child.kill = (signal) => {
-      signals.push(signal);
-      return kill(signal);
+      // The client sends KILL also to what has ended by a signal.
+      const isSent = kill(signal);
+      if (isSent) signals.push(signal);
+      return isSent;
     };
     return signals;
   }
