@@ -45,8 +45,8 @@ export const PARTS = new Map(
         run('npm', ['ci', ...NPM], folder);
       },
     },
-    'mcp-inspector': library('@modelcontextprotocol/inspector@2.12.0'),
-    'mcp-conformance': library('@modelcontextprotocol/conformance@0.2.0-alpha.12'),
+    'mcp-inspector': library('@modelcontextprotocol/inspector@2.3.0'),
+    'mcp-conformance': library('@modelcontextprotocol/conformance@0.2.0-alpha.11'),
     'python-modules': {
       needs: 'python3',
       from: ['python/requirements.txt', `for ${PYTHON}`],
