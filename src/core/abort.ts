@@ -43,6 +43,16 @@ export async function withDeadline<T>(ms: number, outer: AbortSignal, work: (sig
   }
 }
 
+/** When all of `work` has ended, however it did, and after `ms` in any case. */
+export async function endOfAll(work: Iterable<Promise<unknown>>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const patience = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([Promise.allSettled(work), patience]);
+  clearTimeout(timer);
+}
+
 /** Always an error. */
 export function reasonOf({ reason }: AbortSignal): Error {
   return reason instanceof Error ? reason : new Error('aborted', { cause: reason });

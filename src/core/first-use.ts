@@ -9,11 +9,14 @@ export class FirstUse<T> {
   }
 
   get(): Promise<T> {
-    this.#made ??= this.#make().catch((error: unknown) => {
-      this.#made = undefined;
+    if (this.#made !== undefined) return this.#made;
+    const made = this.#make().catch((error: unknown) => {
+      // It may have been forgotten, and another one be made.
+      if (this.#made === made) this.#made = undefined;
       throw error;
     });
-    return this.#made;
+    this.#made = made;
+    return made;
   }
 
   /** For closing it: undefined when nobody has used it, or it could not be made. */

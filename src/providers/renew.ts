@@ -160,6 +160,7 @@ export class Keeper {
     if (!lease.renewable || provider.renew === undefined) return OVER;
     try {
       const renewed = await provider.renew(lease, this.#patience());
+      this.#stop.signal.throwIfAborted();
       return renewed.durationMs * 2 < granted ? OVER : { type: 'lives', lease: renewed };
     } catch (error) {
       this.#stop.signal.throwIfAborted();
@@ -333,8 +334,7 @@ export class Keeper {
   }
 
   async #sleep(ms: number): Promise<void> {
-    const { sleep = quietSleep } = this.#options;
-    await sleep(Math.min(ms, LONGEST_WAIT_MS), this.#stop.signal);
+    await (this.#options.sleep ?? quietSleep)(Math.min(ms, LONGEST_WAIT_MS), this.#stop.signal);
   }
 
   #halfLife({ expiresAt, durationMs }: Lease): number {

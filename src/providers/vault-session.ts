@@ -122,9 +122,13 @@ export class VaultSession {
       await this.server.ask({ method: 'PUT', path, body, token }, signal).catch(() => undefined);
     };
     // Also revokes all that was issued to it.
-    if (isOurs && !isBatch) await tell('auth/token/revoke-self');
-    // The newest first: there is little time, and the oldest have ended.
-    else await wide([...this.#issued].reverse(), (id) => tell('sys/leases/revoke', { lease_id: id }));
+    if (isOurs && !isBatch) return tell('auth/token/revoke-self');
+    const told = new Set<string>();
+    // The newest first: there is little time, and the oldest have ended. What a question that was under way is issued meanwhile comes last.
+    for (let rest = [...this.#issued]; rest.length > 0; rest = [...this.#issued].filter((id) => !told.has(id))) {
+      for (const id of rest) told.add(id);
+      await wide(rest.reverse(), (id) => tell('sys/leases/revoke', { lease_id: id }));
+    }
   }
 
   /** Single flight. A login that another caller gave up is made again for this one. */

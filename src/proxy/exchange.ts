@@ -30,6 +30,8 @@ export interface Session {
   /** Whose connections to upstreams these are, where there are several clients who must not get each other's answers. */
   readonly owner?: string;
   readonly audit: (event: AuditEvent) => void;
+  /** Those without a line yet, where somebody closes the log and wants to know. */
+  readonly underWay?: Set<Exchange>;
   /** `.keyzero.toml:12` for a rule's index; null as long as nobody knows. */
   readonly ruleAt: (index: number) => string | null;
   /** The file that a person would edit. */
@@ -74,6 +76,7 @@ export class Exchange {
   bytesDown = 0;
   readonly #time = new Date();
   readonly #start = performance.now();
+  readonly #underWay: Session['underWay'];
   #done = false;
 
   constructor(session: Session, request: Request, swap: Swap) {
@@ -84,6 +87,7 @@ export class Exchange {
     const contents = request.protocol === 'raw' ? {} : { method: request.method, path: pathOf(request) };
     this.decision = request.grant === undefined ? decide({ host, port, ...contents }, session.rules) : GRANTED;
     this.target = { ...request.target, namedByRule: this.decision.rule?.namesHost === true, owner: session.owner };
+    this.#underWay = session.underWay?.add(this);
   }
 
   /** From here on another session serves it, with tokens of its own. What was decided stays. */
@@ -103,6 +107,7 @@ export class Exchange {
   finish(status: number | null, end: { readonly why?: ExchangeWhy; readonly error?: ExchangeError } = {}): void {
     if (this.#done) return;
     this.#done = true;
+    this.#underWay?.delete(this);
     const { session, request, decision, notes } = this;
     const { host, port, tls } = request.target;
     const isRaw = request.protocol === 'raw';

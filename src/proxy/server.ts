@@ -44,6 +44,7 @@ export class ProxyServer {
   readonly #enter: Enter;
   readonly #outer: Server;
   readonly #sockets = new Set<Socket>();
+  #isClosed = false;
 
   /** Resolves once it listens, on a port of the system's choice. */
   static async listen(session: Session, options: ProxyOptions): Promise<ProxyServer> {
@@ -74,7 +75,13 @@ export class ProxyServer {
 
   private constructor(session: Session, entrance: (own: Entered) => Enter) {
     this.#own = { session, servers: new HttpServers(session) };
-    this.#enter = entrance(this.#own);
+    const enter = entrance(this.#own);
+    this.#enter = async (request) => {
+      const entered = await enter(request);
+      // Nothing begins any more, and nobody would read of it.
+      if (this.#isClosed) throw new Error('the proxy is closed');
+      return entered;
+    };
     this.#outer = createServer({ ...this.#own.servers.limits, headersTimeout: HEAD_TIMEOUT_MS });
     // As in http-servers.ts.
     this.#outer.maxHeadersCount = 0;
@@ -121,6 +128,7 @@ export class ProxyServer {
 
   /** Ends every connection. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     const closed = new Promise<void>((resolve) => {
       this.#outer.close(() => {
         resolve();

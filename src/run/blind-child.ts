@@ -37,20 +37,24 @@ export async function runBlindChild(command: Command, config: Config, options: B
   const request = requestFor(command, config, options);
   // Where the output goes has to be known when the sandbox is begun; mostly it is the one thing that does not depend on a value.
   const isEarly = !mayRedact(config, redact);
-  let isolation = isEarly ? await within((signal) => beginIsolation(request, signal)) : undefined;
+  let isolation: Isolation | undefined;
+  // Known here as soon as it has begun: what a signal met while it was made, `within` does not give back.
+  const begin = (action: (signal: AbortSignal) => Promise<Isolation | undefined>): Promise<Isolation | undefined> =>
+    within(async (signal) => (isolation = await action(signal)));
   try {
+    if (isEarly) isolation = await begin((signal) => beginIsolation(request, signal));
     const resolution = await resolve();
     const redaction = await blindRedaction(config, resolution.secrets, options);
     const launch = await prepareLaunch(command, { ...options, descriptors: [], output: redaction?.output });
     const complete = { ...request, connect: () => launch.output?.connect() };
-    if (!isEarly) isolation = await within((signal) => beginIsolation(complete, signal));
+    if (!isEarly) isolation = await begin((signal) => beginIsolation(complete, signal));
     const facts: Facts = { config, resolution, launch, options };
     while (isolation !== undefined) {
       try {
         return await runOnce(facts, isolation, await isolation.settled());
       } catch (error) {
         isolation.close();
-        isolation = await within((signal) => insteadOf(error, complete, signal));
+        isolation = await begin((signal) => insteadOf(error, complete, signal));
       }
     }
     return await runOnce(facts);

@@ -2,6 +2,7 @@
 // Nothing of it outlives `close`.
 import { randomBytes } from 'node:crypto';
 import { rm } from 'node:fs/promises';
+import { setImmediate as turn } from 'node:timers/promises';
 import { AuditLog } from '../audit/log.ts';
 import { runsFolder } from '../audit/runs.ts';
 import type { Config } from '../config/load.ts';
@@ -13,7 +14,7 @@ import { Keeper } from '../providers/renew.ts';
 import type { Access } from '../providers/resolve.ts';
 import type { Resolution } from '../providers/secrets.ts';
 import { Authority } from '../proxy/authority.ts';
-import type { Session } from '../proxy/exchange.ts';
+import type { Exchange, Session } from '../proxy/exchange.ts';
 import { openDoors, type Received } from '../proxy/doors.ts';
 import type { Reach } from '../proxy/names.ts';
 import { peerBelongsTo } from '../proxy/peer-process.ts';
@@ -93,7 +94,8 @@ export async function openBlindRun(config: Config, resolution: Resolution, optio
   opened.add(tellStrayErrors(options.tell));
   try {
     const folder = options.enclosed?.folder ?? privateFolder();
-    opened.add(() => rm(folder, { recursive: true, force: true }));
+    // What the program made unremovable stays: that is no reason not to end as the program did.
+    opened.add(() => rm(folder, { recursive: true, force: true }).catch(() => undefined));
     const live = new LiveSecrets(secrets, config, rules);
     const { guard } = live;
     const log = openLog(config, secrets, { rules, live, ...options });
@@ -101,6 +103,8 @@ export async function openBlindRun(config: Config, resolution: Resolution, optio
       log.write({ type: 'run-ended', time: new Date().toISOString(), status, lost: log.lost });
       return log.close();
     });
+    const underWay = new Set<Exchange>();
+    opened.add(() => allFinished(underWay));
     const upstream = openUpstream([...roots.certificates, ...upstreamCa], options.env, opened);
     const places = await linesOfRules(config);
     const session: Session = {
@@ -115,6 +119,7 @@ export async function openBlindRun(config: Config, resolution: Resolution, optio
       audit: (event) => {
         log.write(event);
       },
+      underWay,
       ruleAt: (index) => placeText(places[index]),
       configFile: config.files.at(-1)?.path ?? '.keyzero.toml',
       spoolFolder: folder,
@@ -147,6 +152,15 @@ function openUpstream(ca: readonly string[], env: NodeJS.ProcessEnv, opened: Ope
     upstream.destroy();
   });
   return upstream;
+}
+
+/** Of the event loop; an end takes a few to get about. */
+const MOST_TURNS = 50;
+
+/** Once every connection has ended, each of them knows it and writes its line in the log, or has it written: none may come after the last one. */
+async function allFinished(underWay: ReadonlySet<Exchange>): Promise<void> {
+  for (let count = 0; underWay.size > 0 && count < MOST_TURNS; count += 1) await turn();
+  for (const exchange of underWay) exchange.finish(null, { error: 'client-gone' });
 }
 
 const WORDS = { adopted: () => 'the next request carries the new value', ending: 'the program keeps the old one' };

@@ -13,6 +13,8 @@ import { rotationNotice } from './rotation-words.ts';
 
 /** The part of a supervised child that rotation needs. */
 export interface Rotatable {
+  /** Nobody is restarted or told any more. */
+  readonly isOver: boolean;
   replace(env: Readonly<Record<string, string>>): void;
   signal(signal: NodeJS.Signals): void;
 }
@@ -41,12 +43,19 @@ export function keepRotating(child: Rotatable, options: RotationOptions): Keeper
     access,
     consumer: new DirectConsumer(child, options),
     tell: (event) => {
-      tell(rotationNotice(event, { adopted: (names) => inWords(options.rotating.strongest(names)), ending: ENDING }));
+      tell(
+        rotationNotice(event, {
+          adopted: (names) => (child.isOver ? TOO_LATE : inWords(options.rotating.strongest(names))),
+          ending: ENDING,
+        }),
+      );
     },
   });
 }
 
 const ENDING = 'the program keeps the old one; on_rotate = "restart" would give it a new one';
+
+const TOO_LATE = 'the program has ended or is ending, and does not get it';
 
 function inWords(action: RotateAction): string {
   switch (action) {
@@ -82,6 +91,7 @@ class DirectConsumer implements Consumer {
     if (taken.length === 0) return refused;
     redact(taken);
     this.#secrets = new Map([...this.#secrets, ...taken.map((each) => [each.name, each] as const)]);
+    if (this.#child.isOver) return refused;
     const action = rotating.strongest(taken.map(({ name }) => name));
     if (action === 'restart') this.#restartSoon();
     else if (action !== 'none') this.#child.signal(action);

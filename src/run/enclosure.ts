@@ -43,6 +43,8 @@ export interface EnclosureOptions {
    * after `build`, and only ports above 1023 can be one.
    */
   readonly shape: 'nested' | 'single';
+  /** From the moment when it has everything to the program's start, in milliseconds. Default: 10 seconds. */
+  readonly startMs?: number | undefined;
 }
 
 /** The doors, as they were asked for, with what listens there. */
@@ -161,8 +163,11 @@ export class Enclosure {
       this.#kill();
     });
     const late = setTimeout(() => {
-      this.#kill();
-    }, SETUP_MS);
+      // After a sleep of the machine the time is over before anything is heard that was said meanwhile: that comes first.
+      setImmediate(() => {
+        if (!this.#hasStarted && isRunning(child)) this.#kill();
+      });
+    }, this.#options.startMs ?? SETUP_MS);
     void this.#started.then(() => {
       clearTimeout(late);
       for (const signal of received) tree.deliver(signal);

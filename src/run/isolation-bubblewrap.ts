@@ -38,6 +38,7 @@ export class BubblewrapIsolation implements Isolation {
   readonly #surveyed: Surveyed;
   readonly #built: Promise<Built>;
   #tripwire: Tripwire | undefined;
+  #isClosed = false;
   readonly #folder: string = privateFolder();
 
   static begin(request: IsolationRequest, tools: LinuxTools): BubblewrapIsolation {
@@ -49,7 +50,20 @@ export class BubblewrapIsolation implements Isolation {
     this.#request = request;
     this.#tools = tools;
     const doors = doorsOf(request);
-    this.#enclosure = Enclosure.open({ tools, stage, command, shape, doors: doors.all, seccomp: tools.seccomp, output: request.connect() });
+    try {
+      this.#enclosure = Enclosure.open({
+        tools,
+        stage,
+        command,
+        shape,
+        doors: doors.all,
+        seccomp: tools.seccomp,
+        output: request.connect(),
+      });
+    } catch (error) {
+      rmSync(this.#folder, { recursive: true, force: true });
+      throw error;
+    }
     this.#enclosed = {
       proxyPort: doors.proxyPort,
       reach: reachOf(shape, tools),
@@ -105,6 +119,7 @@ export class BubblewrapIsolation implements Isolation {
   }
 
   close(): void {
+    this.#isClosed = true;
     this.#enclosure.close();
     this.#tripwire?.close(othersProjects(this.#folder));
     this.#tripwire = undefined;
@@ -116,6 +131,8 @@ export class BubblewrapIsolation implements Isolation {
     const { missing, absent, ...surveyed } = this.#surveyed;
     const folder = this.#folder;
     const failed = await makeFolders(missing);
+    // Nobody would take the stand-ins away.
+    if (this.#isClosed) throw new Error('the sandbox was given up');
     const tripwire = new Tripwire(absent, surveyed.confinement.guarded);
     this.#tripwire = tripwire;
     const confinement = reachable({

@@ -44,6 +44,11 @@ export class SupervisedChild {
     return this.#end;
   }
 
+  /** The last child has ended or was asked to: no other one follows. */
+  get isOver(): boolean {
+    return this.#isEnding || (this.#next === undefined && !this.#tree.isAlive);
+  }
+
   /**
    * Stops the child and its tree (TERM, grace, KILL) and starts it anew. Asked again before that has happened, it starts once, with the last
    * environment. Nothing happens when the child has ended by itself, or the user has asked for an end. After ^C it waits: the child may be on

@@ -31,7 +31,7 @@ export class Tripwire {
    * has ended.
    */
   close(others: ReadonlySet<string>): readonly string[] {
-    for (const path of this.#all) if (!others.has(projectOf(path)) && isStandIn(path)) rmSync(path, { force: true });
+    for (const path of this.#all) if (!others.has(projectOf(path)) && isStandIn(path)) remove(path);
     return [...this.#watched, ...this.#all].filter((path) => isThere(path) && !isStandIn(path));
   }
 }
@@ -52,6 +52,15 @@ function make(path: string): boolean {
     return true;
   } catch {
     return false;
+  }
+}
+
+/** A program may take the right to do so away; what there is to say has to be said all the same. */
+function remove(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    // It stays, and says nothing.
   }
 }
 

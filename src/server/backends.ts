@@ -59,13 +59,13 @@ export class Backends {
     if (lent !== undefined && lent.until > Date.now()) return lent.secret;
     let asking = this.#asking.get(key);
     if (asking === undefined) {
-      asking = this.#ask(backend, entry, { ref, text }).finally(() => this.#asking.delete(key));
+      asking = this.#ask(backend, entry, { ref, text })
+        .then((value) => this.#keep(key, value))
+        .finally(() => this.#asking.delete(key));
       this.#asking.set(key, asking);
     }
     // Who gives up does not take the answer away from the others.
-    const { secret, lease } = await orAborted(asking, signal);
-    if (lease !== undefined) this.#lent.set(key, { secret, lease, until: lease.expiresAt - lease.durationMs * (1 - USABLE) });
-    return secret;
+    return (await orAborted(asking, signal)).secret;
   }
 
   /** Asks every backend whether it is there and would let kz in. Reads no value. */
@@ -89,6 +89,12 @@ export class Backends {
     this.#closing.abort();
     this.#lent.clear();
     await Promise.all([...this.#access.values()].map((access) => access.close(signal)));
+  }
+
+  /** What was lent, also for those who come after everybody has gone who waited for it: each of them would borrow another one. */
+  #keep(key: string, { secret, lease }: Value): Value {
+    if (lease !== undefined) this.#lent.set(key, { secret, lease, until: lease.expiresAt - lease.durationMs * (1 - USABLE) });
+    return { secret, lease };
   }
 
   async #ask({ name, provider }: BackendEntry, entry: ResourceEntry, { ref, text }: Asked): Promise<Value> {

@@ -67,8 +67,10 @@ export class Reloader {
     const before = await identify(this.#path);
     const found = await this.#compile();
     await pause(settleMs, undefined, { ref: false });
+    const after = await identify(this.#path);
+    // After the last wait: who has ended takes nothing over any more, and calls nothing wrong.
     if (signal.aborted) return;
-    if ((await identify(this.#path)) !== before) {
+    if (after !== before) {
       this.#again = true;
     } else if (!(found instanceof KzError)) {
       adopt(found);

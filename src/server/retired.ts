@@ -9,12 +9,16 @@ const LONGEST_MS = 2 ** 31 - 1;
 
 export class Retired {
   readonly #waiting = new Set<Backends>();
+  /** Those whose time was up and that are not done. */
+  readonly #closing = new Set<Promise<void>>();
 
   /** Closes them after `ms`. Keeps no process alive. */
   add(backends: Backends, ms: number): void {
     this.#waiting.add(backends);
     const close = (): void => {
-      if (this.#waiting.delete(backends)) void giveBack(backends);
+      if (!this.#waiting.delete(backends)) return;
+      const closing = giveBack(backends).finally(() => this.#closing.delete(closing));
+      this.#closing.add(closing);
     };
     setTimeout(close, Math.min(ms, LONGEST_MS)).unref();
   }
@@ -23,7 +27,7 @@ export class Retired {
   async close(backends: Backends): Promise<void> {
     const all = [backends, ...this.#waiting];
     this.#waiting.clear();
-    await Promise.all(all.map(giveBack));
+    await Promise.all([...all.map(giveBack), ...this.#closing]);
   }
 }
 

@@ -12,7 +12,7 @@ import { Upstream } from '../proxy/upstream.ts';
 import { LONGEST_ANSWER_MS } from './backends.ts';
 import { compileBundle, type Compiled } from './compile.ts';
 import { httpUseCases, mcpUseCases, type FaceParts } from './faces.ts';
-import { checkHealth } from './health.ts';
+import { HealthChecks } from './health.ts';
 import type { ServerFailure } from './failure.ts';
 import type { Readiness } from './http/http-routes.ts';
 import { HttpServer, type TlsIdentity } from './http/http.ts';
@@ -98,6 +98,7 @@ class Server implements RunningServer {
   readonly #service: LiveService;
   readonly #upstream: Upstream;
   readonly #retired = new Retired();
+  readonly #checks = new HealthChecks();
   readonly #reloader: Reloader;
   readonly #startedAt = performance.now();
   #compiled: Compiled;
@@ -147,6 +148,7 @@ class Server implements RunningServer {
       limits: this.#limits,
     });
     opened.add(() => this.#retired.close(this.#compiled.backends));
+    opened.add(() => this.#checks.close());
     opened.add(() => {
       this.#stopping.abort();
     });
@@ -173,6 +175,7 @@ class Server implements RunningServer {
   stop(): void {
     if (this.#stopping.signal.aborted) return;
     this.#stopping.abort();
+    if (this.#options.mcp === undefined) void this.#proxy?.drain();
     // What cannot be closed ends with the process.
     this.#opened.close().then(this.#end, this.#end);
   }
@@ -202,7 +205,11 @@ class Server implements RunningServer {
       throw cannotListen(listen, '--proxy', error);
     });
     const proxy = this.#proxy;
-    this.#opened.add(() => proxy.close());
+    this.#opened.add(async () => {
+      // Its requests run too. An MCP client that ends its server has nobody left who waits, and kills what takes long.
+      if (this.#options.mcp === undefined) await proxy.drain();
+      await proxy.close();
+    });
     if (proxyCaFile !== undefined) await writeCertificate(proxyCaFile, authority.certificate);
     this.announcements.push(`proxy: ${this.#proxyUrl() ?? ''}`);
   }
@@ -287,14 +294,14 @@ class Server implements RunningServer {
     return { ok: problems.length === 0 || problems.length < found.size, problems };
   }
 
-  #health(signal: AbortSignal): ReturnType<typeof checkHealth> {
+  #health(signal: AbortSignal): ReturnType<HealthChecks['run']> {
     const tell = (text: string): void => {
       this.#options.tell('warning', text);
     };
     const audit = (event: Decision): void => {
       this.#records.decision(event);
     };
-    return checkHealth({ served: this.#service.served, upstream: this.#upstream, startedAt: this.#startedAt, audit, tell }, signal);
+    return this.#checks.run({ served: this.#service.served, upstream: this.#upstream, startedAt: this.#startedAt, audit, tell }, signal);
   }
 
   readonly #internal = (error: unknown): void => {

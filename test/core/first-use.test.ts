@@ -28,3 +28,18 @@ it('is made anew when it was forgotten', async () => {
   thing.forget();
   expect(await thing.get()).toBe(2);
 });
+
+it('that was forgotten while it was made, and failed then, takes nothing away from the next one', async () => {
+  let fail: (error: Error) => void = () => undefined;
+  const first = new Promise<number>((_, reject) => {
+    fail = reject;
+  });
+  const thing = counted((count) => (count === 1 ? first : Promise.resolve(count)));
+  const waiting = thing.get();
+  thing.forget();
+  expect(await thing.get()).toBe(2);
+  fail(new Error('too late'));
+  await expect(waiting).rejects.toThrow('too late');
+  expect(await thing.used()).toBe(2);
+  expect(await thing.get()).toBe(2);
+});

@@ -270,6 +270,27 @@ it.each([false, true])('says and changes nothing once it is closed, of a provide
   expect({ asked: answer !== undefined, events, adopted }).toEqual({ asked: true, events: [], adopted: {} });
 });
 
+it('says nothing once it is closed, of a lease that is being renewed', async () => {
+  const prepare = (shelf: Shelf): void => {
+    shelf.values.set('db', 'CANARY-1');
+    shelf.leaseMs = 2 * MINUTE;
+  };
+  const { clock, shelf, events, keeper } = await scene(ONE, prepare, false);
+  let answer: (() => void) | undefined;
+  shelf.renew = (lease) =>
+    new Promise((resolve) => {
+      // Near its longest life.
+      answer = () => {
+        resolve({ ...lease, durationMs: 1000, expiresAt: clock.now + 1000 });
+      };
+    });
+  await clock.pass(MINUTE);
+  keeper?.close();
+  answer?.();
+  await settled();
+  expect({ asked: answer !== undefined, events }).toEqual({ asked: true, events: [] });
+});
+
 it('goes on asking for a login that could not be renewed, once a minute and not more', async () => {
   const { clock, shelf } = await scene(ONE, (shelf) => {
     shelf.values.set('db', 'CANARY-1');

@@ -2,8 +2,10 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { Secret } from '../../src/core/secret.ts';
+import type { VaultRequest, VaultServer } from '../../src/providers/vault-server.ts';
+import { VaultSession } from '../../src/providers/vault-session.ts';
 import { canary, NEVER, rejection, revealed, type VaultOptions } from './vault-bench.ts';
 import { matching, VaultLab } from './vault-lab.ts';
 
@@ -161,5 +163,32 @@ describe('writing', () => {
     const error = await rejection(put());
     expect(error).toMatchObject({ code: 'provider-failed' });
     expect(inspect(error)).not.toContain('CANARY');
+  });
+});
+
+describe('a session that is closed', () => {
+  it('gives back what is issued while it gives the rest back', async () => {
+    const revoked: unknown[] = [];
+    let answer: (() => void) | undefined;
+    const server = {
+      who: 'Vault',
+      ask: async ({ path, body }: VaultRequest) => {
+        if (path === 'sys/leases/revoke') {
+          revoked.push(body);
+          if (revoked.length === 1) await new Promise<void>((resolve) => (answer = resolve));
+        }
+        return { status: 200, body: {}, errors: '' };
+      },
+    } as unknown as VaultServer;
+    const session = new VaultSession({ options: {}, env: { VAULT_TOKEN: canary() }, server });
+    await session.ask({ path: 'database/creds/one' }, NEVER);
+    session.issued('one');
+    const closed = session.close(NEVER);
+    await vi.waitUntil(() => answer !== undefined);
+    // Its question was under way; another one's failure had ended the command.
+    session.issued('two');
+    answer?.();
+    await closed;
+    expect(revoked).toEqual([{ lease_id: 'one' }, { lease_id: 'two' }]);
   });
 });

@@ -59,6 +59,7 @@ interface Wanted {
   readonly shape: EnclosureOptions['shape'];
   readonly tools?: Partial<EnclosureTools>;
   readonly doors?: readonly Door[];
+  readonly startMs?: number | undefined;
 }
 
 function tools(changed: Partial<EnclosureTools> = {}): EnclosureTools {
@@ -67,9 +68,9 @@ function tools(changed: Partial<EnclosureTools> = {}): EnclosureTools {
   return { sh, bwrap, perl, ip, ...changed };
 }
 
-function enclose(command: EnclosureOptions['command'], { shape, tools: changed, doors = [PROXY] }: Wanted): Enclosure {
+function enclose(command: EnclosureOptions['command'], { shape, tools: changed, doors = [PROXY], startMs }: Wanted): Enclosure {
   if (SECCOMP === undefined) throw new Error('this needs a filter');
-  const options = { tools: tools(changed), stage: folder, command, doors, seccomp: SECCOMP, output: undefined, shape };
+  const options = { tools: tools(changed), stage: folder, command, doors, seccomp: SECCOMP, output: undefined, shape, startMs };
   const enclosure = Enclosure.open(options);
   open.push(enclosure);
   return enclosure;
@@ -273,6 +274,18 @@ describe.skipIf(MISSING !== undefined)(`an enclosure${MISSING === undefined ? ''
     execFileSync('sh', ['-c', `: > ${go}; until [ -e ${began} ]; do sleep 0.01; done`], { timeout: 20_000 });
     process.emit('SIGTERM', 'SIGTERM');
     expect(await ending).toEqual({ signal: 'SIGTERM' });
+  });
+
+  it('that has started while kz could not hear it is not late', async () => {
+    const [sh, go, began, done] = ['sh', 'go', 'began', 'done'].map((name) => join(folder, name)) as [string, string, string, string];
+    const until = (path: string): string => `until [ -e ${path} ]; do sleep 0.01; done`;
+    writeFileSync(sh, `#!/bin/sh\n${until(go)}; echo started >&2; : > ${began}; ${until(done)}; exit 7\n`, { mode: 0o755 });
+    const ending = run(enclose(['true'], { shape: 'nested', tools: { sh }, startMs: 1 }), []);
+    // As when a machine is put to sleep: kz finds the time over, and what was said meanwhile.
+    execFileSync('sh', ['-c', `: > ${go}; ${until(began)}`], { timeout: 20_000 });
+    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+    writeFileSync(done, '');
+    expect(await ending).toEqual({ code: 7 });
   });
 
   it('whose tool is not there says so', () => {

@@ -1,9 +1,9 @@
 // What a sandbox is told of the config and of the environment before it is built.
-import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { Declaration } from '../../src/config/load.ts';
 import { withoutAgents } from '../../src/run/isolation-agents.ts';
 import { BubblewrapIsolation } from '../../src/run/isolation-bubblewrap.ts';
@@ -120,5 +120,66 @@ describe.skipIf(NO_ISOLATION !== undefined)(`an isolation that is refused${ISOLA
     expect(begin).toThrow(expect.objectContaining({ code: 'config-invalid' }) as Error);
     await waitFor('its end', () => !isRunning(marker));
     rmSync(marker, { recursive: true });
+  });
+});
+
+describe.skipIf(NO_ISOLATION !== undefined)(`an isolation that cannot start its first program${ISOLATION_NOTE}`, () => {
+  it('leaves no folder', () => {
+    const { bwrap, ...tools } = sandboxTools();
+    const seccomp = seccompFilter(process.arch);
+    if (bwrap === undefined || seccomp === undefined) throw new Error('this needs bubblewrap');
+    const temporary = mkdtempSync(join(tmpdir(), 'kz-temporary-'));
+    vi.stubEnv('TMPDIR', temporary);
+    try {
+      const request = { command: ['true'], programs: temporary, shape: 'nested', connect: () => undefined } as const;
+      const config = { files: [], secrets: new Map(), documents: [], providers: {} } as unknown as IsolationRequest['config'];
+      const settings = { mode: 'strict', read: [], write: [], hide: [], allowLoopback: [] } as const;
+      const begin = (): unknown =>
+        BubblewrapIsolation.begin(
+          { ...request, config, settings, env: {}, tell: () => undefined },
+          { ...tools, bwrap, seccomp, sh: join(temporary, 'no-shell') },
+        );
+      expect(begin).toThrow(expect.objectContaining({ code: 'start-failed' }) as Error);
+      expect(readdirSync(temporary)).toEqual([]);
+    } finally {
+      vi.unstubAllEnvs();
+      rmSync(temporary, { recursive: true });
+    }
+  });
+});
+
+describe.skipIf(NO_ISOLATION !== undefined)(`an isolation that is closed while it is built${ISOLATION_NOTE}`, () => {
+  it('makes nothing any more in the project', async () => {
+    const { sh, bwrap, ...tools } = sandboxTools();
+    const seccomp = seccompFilter(process.arch);
+    if (sh === undefined || bwrap === undefined || seccomp === undefined) throw new Error('this needs bubblewrap');
+    const project = mkdtempSync(join(tmpdir(), 'kz-project-'));
+    writeFileSync(join(project, '.keyzero.toml'), '');
+    const before = process.cwd();
+    process.chdir(project);
+    try {
+      const request: IsolationRequest = {
+        settings: { mode: 'strict', read: [], write: [], hide: [], allowLoopback: [] },
+        config: {
+          files: [{ path: join(project, '.keyzero.toml'), how: 'found' }],
+          secrets: new Map(),
+          documents: [],
+          providers: {},
+        } as unknown as IsolationRequest['config'],
+        command: ['true'],
+        env: { HOME: '/nowhere', PATH: '/usr/bin:/bin' },
+        programs: fileURLToPath(new URL('../../src/stage/', import.meta.url)),
+        shape: 'nested',
+        connect: () => undefined,
+        tell: () => undefined,
+      };
+      const isolation = BubblewrapIsolation.begin(request, { sh, bwrap, seccomp, ...tools });
+      isolation.close();
+      await expect(isolation.settled()).rejects.toThrow();
+      expect(readdirSync(project)).toEqual(['.keyzero.toml']);
+    } finally {
+      process.chdir(before);
+      rmSync(project, { recursive: true });
+    }
   });
 });

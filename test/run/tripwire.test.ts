@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -28,6 +28,19 @@ it('stands in for a local config while the program runs, and takes that away', (
   expect([statSync(local).size, statSync(local).mode & 0o777, existsSync(editor)]).toEqual([0, 0o600, false]);
   expect(tripwire.close(NOBODY)).toEqual([]);
   expect(existsSync(local)).toBe(false);
+});
+
+it('leaves the stand-in where the program took the right to remove it, and goes on', () => {
+  chmodSync(folder, 0o777);
+  asSomebody(() => {
+    const tripwire = new Tripwire([local, editor], []);
+    writeFileSync(editor, 'x');
+    asOwner(() => {
+      chmodSync(folder, 0o555);
+    });
+    expect(tripwire.close(NOBODY)).toEqual([editor]);
+  });
+  expect(existsSync(local)).toBe(true);
 });
 
 it('says what was made meanwhile', () => {
@@ -120,3 +133,24 @@ it('knows the projects in which other runs work, as long as they live', () => {
     rmSync(other, { recursive: true, force: true });
   }
 });
+
+/** Root may remove anything. */
+function asSomebody(action: () => void): void {
+  const isRoot = process.geteuid?.() === 0;
+  if (isRoot) process.seteuid?.(65_534);
+  try {
+    action();
+  } finally {
+    if (isRoot) process.seteuid?.(0);
+  }
+}
+
+function asOwner(action: () => void): void {
+  const user = process.geteuid?.() ?? 0;
+  if (process.getuid?.() === 0) process.seteuid?.(0);
+  try {
+    action();
+  } finally {
+    if (process.getuid?.() === 0) process.seteuid?.(user);
+  }
+}

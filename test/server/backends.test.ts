@@ -1,4 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { BackendEntry, ResourceEntry } from '../../src/config/bundle.ts';
 import { inBundle, providerRef, type Backends } from '../../src/server/backends.ts';
@@ -8,12 +10,17 @@ import { Retired } from '../../src/server/retired.ts';
 import { ServeLab } from './serve-lab.ts';
 
 let lab: ServeLab;
+let vault: http.Server | undefined;
 
 beforeEach(() => {
   lab = new ServeLab();
 });
 
-afterEach(() => lab.end());
+afterEach(async () => {
+  vault?.closeAllConnections();
+  vault?.close();
+  await lab.end();
+});
 
 async function open(...command: string[]): Promise<{ backends: Backends; found: FoundResource }> {
   if (command.length > 0) {
@@ -126,4 +133,47 @@ it('names the backend where a provider names its table', () => {
     'correct `url` in backend "a$&b", or backend "a$&b"',
   );
   expect(inBundle(undefined, 'a')).toBeUndefined();
+});
+
+it('what was lent to somebody who went away meanwhile is there for the next one', async () => {
+  let reads = 0;
+  let answer = (): void => undefined;
+  const asked = new Promise<void>((resolve) => {
+    vault = http.createServer((request, response) => {
+      response.setHeader('content-type', 'application/json');
+      if (request.url !== '/v1/database/creds/app') {
+        response.end(JSON.stringify({ data: { ttl: 3600 }, auth: null }));
+        return;
+      }
+      reads += 1;
+      answer = () => {
+        response.end(JSON.stringify({ lease_id: 'l1', lease_duration: 3600, renewable: true, data: { password: 'CANARY-lent' } }));
+      };
+      if (reads > 1) answer();
+      resolve();
+    });
+  });
+  await new Promise<void>((resolve) => vault?.listen(0, '127.0.0.1', resolve));
+  const address = `http://127.0.0.1:${String((vault?.address() as AddressInfo).port)}`;
+  lab.writeBundle(
+    ['file: { type: env_file, path: ./secrets.env }', `file: { type: hashicorp_vault, address: "${address}", auth: token }`],
+    ['{ ref: a/value, resolver: file, from: ONE', "{ ref: a/value, resolver: file, from: 'database/creds/app#password'"],
+    ['{ ref: a/masked, resolver: file, from: ONE', "{ ref: a/masked, resolver: file, from: 'kv/x#y'"],
+  );
+  const { context, ...options } = lab.options();
+  const env = { ...context.env, VAULT_TOKEN: 'CANARY-token' };
+  const { backends, resources } = await compileBundle(lab.bundle, { ...options, context: { ...context, env } });
+  const found = resources.find('a/value');
+  if (found === undefined) throw new Error('there is no a/value');
+  const gone = new AbortController();
+  const first = get({ backends, found }, gone.signal);
+  await asked;
+  gone.abort();
+  await expect(first).rejects.toThrow();
+  answer();
+  // It comes in while nobody waits for it, and before what is asked for later.
+  for (let later = 0; later < 5; later += 1) await fetch(address).then((response) => response.text());
+  expect(await get({ backends, found })).toBe('CANARY-lent');
+  expect(reads).toBe(1);
+  await backends.close(AbortSignal.timeout(1000));
 });

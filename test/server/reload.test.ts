@@ -116,3 +116,47 @@ it('adopts nothing once it is over', async () => {
   await new Promise((resolve) => setTimeout(resolve, 200));
   expect(names()).toEqual([]);
 });
+
+it.each([
+  ['takes nothing over', undefined],
+  ['calls nothing wrong', '{'],
+])('%s after the end, though it looked for it a moment before', async (_, text) => {
+  const { context } = lab.options();
+  const { signal } = ending;
+  const known = await identify(lab.bundle);
+  /** Had it ended when something was taken over or refused? */
+  const late: boolean[] = [];
+  let isOver = false;
+  await new Promise<void>((over) => {
+    let isRead = false;
+    // Who reads that it goes on finds the end right after that.
+    Object.defineProperty(signal, 'aborted', {
+      configurable: true,
+      get: () => {
+        if (!isRead || new Error().stack?.includes('reload.ts') !== true) return false;
+        Reflect.deleteProperty(signal, 'aborted');
+        queueMicrotask(() => {
+          isOver = true;
+          ending.abort();
+          over();
+        });
+        return false;
+      },
+    });
+    const took = (): void => {
+      late.push(isOver);
+    };
+    const options = {
+      ...{ known, signal, settleMs: 0, adopt: took, refuse: took },
+      get context() {
+        isRead = true;
+        return context;
+      },
+    };
+    if (text !== undefined) writeFileSync(lab.bundle, text);
+    new Reloader(lab.bundle, options).now();
+  });
+  // As long as it takes to look at the file once more.
+  for (let look = 0; look < 5; look += 1) await identify(lab.bundle);
+  expect(late).not.toContain(true);
+});

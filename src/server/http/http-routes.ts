@@ -100,9 +100,7 @@ export class Routes {
 
   #answerAt(path: Path, exchange: Exchange, signal: AbortSignal): Promise<Answer | undefined> | Answer | undefined {
     const { service, metrics } = this.#options;
-    if (this.#isClosing && path !== '/healthz' && path !== '/metrics') {
-      throw new HttpRefusal(503, 'overloaded', 'this server is shutting down', { 'retry-after': '1' });
-    }
+    if (path !== '/healthz' && path !== '/metrics') this.#requireOpen();
     switch (path) {
       case '/healthz':
         return json(200, { status: 'ok', bundle_loaded: true, bundle_version: service.bundleVersion });
@@ -117,6 +115,10 @@ export class Routes {
       case '/mcp':
         return this.#handOver(exchange, signal);
     }
+  }
+
+  #requireOpen(): void {
+    if (this.#isClosing) throw new HttpRefusal(503, 'overloaded', 'this server is shutting down', { 'retry-after': '1' });
   }
 
   async #asCaller<Ask>(call: AuthorizedCall<Ask>, signal: AbortSignal): Promise<Answer> {
@@ -216,6 +218,8 @@ export class Routes {
 
   async #askReadiness(): Promise<Answer> {
     const { ok, problems } = await this.#options.ready();
+    // It was found out meanwhile for a server that nobody should come to any more.
+    this.#requireOpen();
     if (!ok) return json(503, { status: 'unready', problems });
     return json(200, { status: problems.length === 0 ? 'ok' : 'degraded', problems });
   }

@@ -10,7 +10,9 @@ import {
 } from 'node:http';
 import { createServer as createHttps, Server as HttpsServer } from 'node:https';
 import type { Socket } from 'node:net';
+import { endOfAll } from '../../core/abort.ts';
 import { KzError } from '../../core/errors.ts';
+import { GRACE_MS } from '../grace.ts';
 import { send, setCommonHeaders, type Exchange } from './http-answer.ts';
 import type { GuardOptions } from './http-guard.ts';
 import { Routes, type RouteOptions } from './http-routes.ts';
@@ -56,6 +58,8 @@ export class HttpServer {
   readonly #server: Server | HttpsServer;
   /** One for each request whose answer is not complete. */
   readonly #running = new Set<AbortController>();
+  /** What is still being answered, also to clients that are gone. */
+  readonly #answers = new Set<Promise<void>>();
   /** Also those that have not got through their TLS handshake, of which Node's HTTP server does not know. */
   readonly #sockets = new Set<Socket>();
   #onIdle: (() => void) | undefined;
@@ -120,7 +124,7 @@ export class HttpServer {
     return this.#draining;
   }
 
-  /** `drain`, and then aborts what is left. */
+  /** `drain`, and then aborts what is left, and lets it come to its end. */
   close(): Promise<void> {
     this.#closing ??= this.#end();
     return this.#closing;
@@ -135,6 +139,7 @@ export class HttpServer {
       });
       for (const socket of this.#sockets) socket.destroy();
     });
+    await endOfAll(this.#answers, GRACE_MS);
   }
 
   #drained(): Promise<void> {
@@ -161,7 +166,7 @@ export class HttpServer {
       count(signal.aborted ? CLIENT_GONE : response.statusCode);
     });
     setCommonHeaders(response);
-    this.#routes
+    const answering = this.#routes
       .answer(exchange, signal)
       .then((answer) => {
         if (answer === undefined) return;
@@ -170,7 +175,9 @@ export class HttpServer {
         send(exchange, answer);
       })
       // What is left is that an answer could not be written.
-      .catch(() => response.destroy());
+      .catch(() => void response.destroy())
+      .finally(() => this.#answers.delete(answering));
+    this.#answers.add(answering);
   }
 
   /** The signal says that nobody waits for the answer any more. */

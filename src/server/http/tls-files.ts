@@ -74,9 +74,10 @@ export class TlsReloader {
 
   /** False: what is in the files cannot be served. `isNews` says whether to tell. */
   async #load(isNews: (problem: string) => boolean = () => false): Promise<boolean> {
-    const { files, adopt, tell } = this.#options;
+    const { files, adopt, tell, signal } = this.#options;
     try {
       const identity = await readTls(files);
+      if (signal.aborted) return true;
       const isServed = identity.cert === this.#served.cert && identity.key === this.#served.key;
       if (!isServed) adopt(identity);
       this.#told = undefined;
@@ -85,6 +86,7 @@ export class TlsReloader {
       tell('notice', `serving with the new certificate in ${files.certFile}`);
       return true;
     } catch (error) {
+      if (signal.aborted) return true;
       const problem = error instanceof KzError ? error.message : 'the TLS files cannot be read';
       if (isNews(problem)) {
         this.#told = problem;

@@ -4,6 +4,8 @@ import { isUtf8 } from 'node:buffer';
 import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ReadableStream } from 'node:stream/web';
+import { endOfAll } from '../../core/abort.ts';
+import { GRACE_MS } from '../grace.ts';
 import { makeMcpServer, withRememberedHealth, type McpOptions } from './mcp.ts';
 import type { McpHttpHandler } from './mcp-sdk.ts';
 
@@ -14,7 +16,7 @@ export interface McpHttp {
   handle(request: IncomingMessage, response: ServerResponse): Promise<void>;
   /** Ends the streams of events, as the protocol has it: nobody would wait for their end. Calls go on. */
   drain(): Promise<void>;
-  /** Aborts the calls that run. */
+  /** Aborts the calls that run, and lets them come to their end. */
   close(): Promise<void>;
 }
 
@@ -27,15 +29,16 @@ const MAX_SUBSCRIPTIONS = 16;
 export async function openMcpHttp(options: McpHttpOptions): Promise<McpHttp> {
   const sdk = await import('./mcp-sdk.ts');
   const { version, useCases, onInternal } = withRememberedHealth(options);
+  const running = new Set<Promise<unknown>>();
   const open = (): McpHttpHandler =>
     sdk.createMcpHandler(
       ({ requestInfo }) => {
         const jwt = bearerOf(requestInfo?.headers.get('authorization'));
-        return makeMcpServer(sdk, { version, useCases, onInternal }, { isOpen: true, jwt });
+        return makeMcpServer(sdk, { version, useCases, onInternal }, { isOpen: true, jwt, running });
       },
       { maxSubscriptions: MAX_SUBSCRIPTIONS },
     );
-  const handlers = { calls: open(), streams: open() };
+  const handlers: Handlers = { calls: open(), streams: open(), over: new Set(), clients: new Set() };
   return {
     handle: async (request, response) => {
       try {
@@ -45,10 +48,13 @@ export async function openMcpHttp(options: McpHttpOptions): Promise<McpHttp> {
         await send(refusal(500, -32603, 'the server could not do this'), response).catch(() => undefined);
       }
     },
-    drain: () => handlers.streams.close(),
+    drain: () => end(handlers, 'streams'),
     close: async () => {
-      await handlers.streams.close();
-      await handlers.calls.close();
+      await end(handlers, 'streams');
+      await end(handlers, 'calls');
+      // The SDK does not know of the calls of former versions of the protocol.
+      for (const client of handlers.clients) client.abort();
+      await endOfAll(running, GRACE_MS);
     },
   };
 }
@@ -56,11 +62,22 @@ export async function openMcpHttp(options: McpHttpOptions): Promise<McpHttp> {
 interface Handlers {
   readonly calls: McpHttpHandler;
   readonly streams: McpHttpHandler;
+  /** Which of the two take nothing any more. */
+  readonly over: Set<'calls' | 'streams'>;
+  /** Who waits for an answer. */
+  readonly clients: Set<AbortController>;
+}
+
+async function end(handlers: Handlers, which: 'calls' | 'streams'): Promise<void> {
+  handlers.over.add(which);
+  await handlers[which].close();
 }
 
 async function handle(handlers: Handlers, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const gone = new AbortController();
+  handlers.clients.add(gone);
   response.once('close', () => {
+    handlers.clients.delete(gone);
     gone.abort();
   });
   try {
@@ -72,7 +89,7 @@ async function handle(handlers: Handlers, request: IncomingMessage, response: Se
   }
 }
 
-async function answerTo({ calls, streams }: Handlers, request: IncomingMessage, signal: AbortSignal): Promise<Response> {
+async function answerTo(handlers: Handlers, request: IncomingMessage, signal: AbortSignal): Promise<Response> {
   const body = await readBody(request);
   if (body === undefined) return refusal(413, -32600, 'the message is too long');
   // Decoding would put other characters where the wrong bytes are, and those would be sent on.
@@ -80,12 +97,15 @@ async function answerTo({ calls, streams }: Handlers, request: IncomingMessage, 
   const message = parse(body);
   // One message of a batch would count for all of them where requests are counted, and no version of the protocol needs them any more.
   if (Array.isArray(message)) return refusal(400, -32600, 'batches are not served');
+  const which = message !== undefined && isStream(message) ? 'streams' : 'calls';
+  // A message may take longer to come than the server to end.
+  if (handlers.over.has(which)) return refusal(503, -32603, 'this server is shutting down');
   const method = request.method ?? 'GET';
   const init = { method, headers: headersOf(request), signal };
   // The address is not the one that the client wrote: nothing here depends on it.
   const address = 'http://localhost/mcp';
-  if (message !== undefined) return (isStream(message) ? streams : calls).fetch(new Request(address, init), { parsedBody: message });
-  return calls.fetch(new Request(address, method === 'POST' ? { ...init, body: body.toString('utf8') } : init));
+  if (message !== undefined) return handlers[which].fetch(new Request(address, init), { parsedBody: message });
+  return handlers.calls.fetch(new Request(address, method === 'POST' ? { ...init, body: body.toString('utf8') } : init));
 }
 
 function isStream(message: unknown): boolean {

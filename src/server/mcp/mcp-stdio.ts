@@ -1,12 +1,10 @@
 // MCP over this process's own pipes. Nothing but the protocol goes to standard output. It is over when the client is gone, by whichever sign
 // that shows first: a server that outlives its client is an orphan that nobody finds.
-import { setTimeout as pause } from 'node:timers/promises';
 import type { Readable, Writable } from 'node:stream';
+import { endOfAll } from '../../core/abort.ts';
+import { GRACE_MS } from '../grace.ts';
 import { makeMcpServer, withRememberedHealth, type McpOptions } from './mcp.ts';
 import { LineTransport, type McpStreams } from './mcp-lines.ts';
-
-/** How long aborted calls have to write their audit lines. Clients wait two seconds before they send SIGTERM. */
-const GRACE_MS = 500;
 
 /** Serves until the client closes its side, its messages cannot be read or written, or `signal` is aborted. Calls that run then are aborted. */
 export async function serveMcpStdio(options: McpOptions, { stdin, stdout }: McpStreams, signal: AbortSignal): Promise<'closed'> {
@@ -19,7 +17,7 @@ export async function serveMcpStdio(options: McpOptions, { stdin, stdout }: McpS
   // The transport closes by itself when a message is too long.
   await Promise.race([gone, transport.closed]);
   await server.close();
-  await Promise.race([Promise.allSettled(running), pause(GRACE_MS, undefined, { ref: false })]);
+  await endOfAll(running, GRACE_MS);
   return 'closed';
 }
 

@@ -2,18 +2,20 @@
 // hosts that no resource names cannot be reached through it, whoever asks.
 import { Buffer } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
+import { setTimeout as pause } from 'node:timers/promises';
 import { ProxyServer, type Entered } from '../../proxy/server.ts';
 import type { Refusal } from '../../proxy/refusal.ts';
 import { ServerFailure } from '../failure.ts';
+import { GRACE_MS } from '../grace.ts';
 import { Carried } from './carried.ts';
 import { looksShortLived } from './short-lived.ts';
-import { CallerSession, strangersSession, type SessionParts } from './token-session.ts';
+import { CallerSession, SHUTTING_DOWN, strangersSession, type SessionParts } from './token-session.ts';
 import type { Caller } from '../identity/verify.ts';
 import { callerKey, remember } from '../remembered.ts';
 
 export type { TokenProxyEvent } from './token-session.ts';
 
-export interface TokenProxyOptions extends Omit<SessionParts, 'now'> {
+export interface TokenProxyOptions extends Omit<SessionParts, 'now' | 'underWay' | 'isDraining'> {
   readonly listen: { readonly host: string; readonly port: number };
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
@@ -21,6 +23,12 @@ export interface TokenProxyOptions extends Omit<SessionParts, 'now'> {
 
 /** As many as the server's own port takes. */
 const MOST_CONNECTIONS = 4096;
+
+/** How long requests that run have at the end. */
+const DRAIN_MS = 5000;
+
+/** How often is looked for those that run. */
+const LOOK_MS = 20;
 
 /** Of whom it is known what their requests carried. */
 const MOST_CALLERS = 1000;
@@ -32,10 +40,11 @@ export class TokenProxy {
   /** By issuer and caller; the one that was quiet longest comes first. */
   readonly #carried = new Map<string, Carried>();
   #proxy: ProxyServer | undefined;
+  #draining: Promise<void> | undefined;
 
   /** Resolves once it listens. */
   static async listen({ listen, now = Date.now, ...parts }: TokenProxyOptions): Promise<TokenProxy> {
-    const proxy = new TokenProxy({ ...parts, now });
+    const proxy: TokenProxy = new TokenProxy({ ...parts, now, underWay: new Set(), isDraining: () => proxy.#draining !== undefined });
     proxy.#proxy = await ProxyServer.open(strangersSession(proxy.#parts), (request) => proxy.#enter(request), {
       ...listen,
       mostConnections: MOST_CONNECTIONS,
@@ -51,12 +60,26 @@ export class TokenProxy {
     return this.#proxy?.port ?? 0;
   }
 
-  /** Ends every connection. */
+  /** Lets requests that run come to their end for a while, and refuses those that come meanwhile. */
+  drain(): Promise<void> {
+    this.#draining ??= this.#finished(DRAIN_MS);
+    return this.#draining;
+  }
+
+  /** Ends every connection. After it there are no more events. */
   async close(): Promise<void> {
     await this.#proxy?.close();
+    await this.#finished(GRACE_MS);
+    for (const exchange of this.#parts.underWay) exchange.finish(null, { error: 'client-gone' });
+  }
+
+  async #finished(ms: number): Promise<void> {
+    const until = performance.now() + ms;
+    while (this.#parts.underWay.size > 0 && performance.now() < until) await pause(LOOK_MS);
   }
 
   async #enter({ headers, socket }: IncomingMessage): Promise<Entered | Refusal> {
+    if (this.#draining !== undefined) return SHUTTING_DOWN;
     const jwt = credentialIn(headers['proxy-authorization']);
     if (jwt === undefined) return NO_CREDENTIAL;
     const abort = new AbortController();

@@ -11,7 +11,7 @@ import { TokenTable, type TokenEntry } from '../../mask/table.ts';
 import type { Rule } from '../../policy/rule.ts';
 import type { Authority } from '../../proxy/authority.ts';
 import { decoderFor } from '../../proxy/coding.ts';
-import type { Request, Session } from '../../proxy/exchange.ts';
+import type { Exchange, Request, Session } from '../../proxy/exchange.ts';
 import type { RequestHead } from '../../proxy/head.ts';
 import { HttpServers } from '../../proxy/http-servers.ts';
 import { decoded, readUpTo, type Prepared, type Unprepared } from '../../proxy/prepare.ts';
@@ -42,6 +42,10 @@ export interface SessionParts extends TokenParts {
   readonly upstream: Upstream;
   readonly authority: Authority;
   readonly audit: (event: TokenProxyEvent) => void;
+  /** Those without a line yet. */
+  readonly underWay: Set<Exchange>;
+  /** Nothing is to begin any more. */
+  readonly isDraining: () => boolean;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
@@ -90,6 +94,7 @@ export class CallerSession {
   }
 
   async #prepare({ request, head, source, proceed }: Unprepared, signal: AbortSignal): Promise<Prepared> {
+    if (this.#parts.isDraining()) return this.#refused(SHUTTING_DOWN);
     if (this.#isExpired()) return this.#refused(EXPIRED);
     const body = await readBody({ request, head, source, proceed });
     // A body comes as slowly as its sender likes.
@@ -198,14 +203,24 @@ const EXPIRED: Refusal = {
   end: { why: 'other' },
 };
 
+/** As the other faces answer then. Like everything that is refused before anybody asks who it is, it has no line. */
+export const SHUTTING_DOWN: Refusal = {
+  status: 503,
+  code: 'overloaded',
+  message: 'this server is shutting down',
+  isAudited: true,
+  end: { error: 'other' },
+};
+
 type Own = Pick<Session, 'rules' | 'table' | 'remasker' | 'owner'>;
 
-function sessionOf({ authority, upstream, audit }: SessionParts, own: Own, facts: Facts): Session {
+function sessionOf({ authority, upstream, audit, underWay }: SessionParts, own: Own, facts: Facts): Session {
   return {
     ...own,
     guard: NO_GUARD,
     authority,
     upstream,
+    underWay,
     audit: (event) => {
       audit({ refs: [], isBodyUnread: false, ...facts, event });
     },

@@ -234,14 +234,41 @@ it('ends streams of events when it is to drain, and goes on with calls', async (
   expect(await call).toMatchObject({ structuredContent: { status: 200 } });
 });
 
-it('aborts the calls of the present protocol that run when it is closed', async () => {
-  const fakes = new Fakes();
-  const { url, mcp } = await serve(fakes.options);
-  const { call } = await present('auto')(url, 'x');
-  const started = hanging(fakes);
-  const lost = call('fetch', FETCH).catch(() => 'lost');
-  const signal = await started;
+it.each(Object.entries(CLIENTS))(
+  'aborts the calls of a %s client that run when it is closed, and waits for their end',
+  async (_, connect) => {
+    const fakes = new Fakes();
+    const { url, mcp } = await serve(fakes.options);
+    const { call } = await connect(url, 'x');
+    const steps: string[] = [];
+    const started = new Promise<void>((resolve) => {
+      fakes.onFetch = async (_input, _progress, signal) => {
+        await new Promise((aborted) => {
+          signal.addEventListener('abort', aborted);
+          resolve();
+        });
+        steps.push('aborted');
+        // As a request does whose socket is destroyed.
+        await new Promise((closed) => setImmediate(closed));
+        steps.push('written down');
+        throw new Error('gone');
+      };
+    });
+    call('fetch', FETCH).catch(() => undefined);
+    await started;
+    await mcp.close();
+    expect(steps).toEqual(['aborted', 'written down']);
+  },
+);
+
+it('refuses a stream of events whose message comes after the others have ended', async () => {
+  const wrong: unknown[] = [];
+  const { url, mcp } = await serve({ ...new Fakes().options, onInternal: (error) => wrong.push(error) });
+  const listen = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'subscriptions/listen', params: { notifications: {} } });
+  await mcp.drain();
+  const answer = await fetch(url, { method: 'POST', headers: HEADERS, body: listen });
+  expect(answer.status).toBe(503);
   await mcp.close();
-  expect(signal.aborted).toBe(true);
-  await Promise.race([lost, new Promise((resolve) => setTimeout(resolve, 200))]);
+  expect((await fetch(url, { method: 'POST', headers: HEADERS, body: LIST })).status).toBe(503);
+  expect(wrong).toEqual([]);
 });
