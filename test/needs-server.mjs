@@ -9,7 +9,7 @@ const NEEDING = {
   'test/attacks/server': /^(?:faces|fetch|identity|local-issuer|policy)$/,
   'test/live': /^server-/,
   'test/policy': /^(?:cel|cel-.*|permit)$/,
-  'test/server': /^(?:backends|compile|faces|reload|serve|serve-operator|service)$/,
+  'test/server': /^(?:backends|compile|faces|reload|serve|serve-.*|service)$/,
   'test/server/mcp': /^mcp(?:-http|-lines|-stdio)?$/,
   'test/server/policies': /^policy-cases$/,
   'test/server/tokens': /^token-proxy-live$/,
