@@ -1,10 +1,21 @@
-// What a keeper tells: a closed union, without a field that could hold a value.
+// Who gets what a keeper reads, and what it tells: a closed union, without a field that could hold a value.
 import { KzError } from '../core/errors.ts';
+import type { SetSecret } from './secrets.ts';
 
 export interface NotAdopted {
   readonly name: string;
   /** The end of a sentence that starts with the name: `would go to other hosts`. */
   readonly why: string;
+}
+
+/** Who uses the values: the proxy of a blind run, or the child of a direct one. */
+export interface Consumer {
+  /** Would a new value of this secret reach anybody? */
+  uses(name: string): boolean;
+  /** Takes new values, all of one read at once. Those that it cannot take it names. */
+  adopt(changes: readonly SetSecret[]): Promise<readonly NotAdopted[]> | readonly NotAdopted[];
+  /** The lease is over and nothing took its place. A later `adopt` makes the secret good again. */
+  expire(names: readonly string[]): void;
 }
 
 export type KeeperEvent =

@@ -4,23 +4,15 @@ import { setMaxListeners } from 'node:events';
 import { setTimeout as timer } from 'node:timers/promises';
 import { declarationFor, type Config } from '../config/load.ts';
 import type { ProviderName } from '../config/provider-names.ts';
+import { endOfAll } from '../core/abort.ts';
 import { parseDuration } from '../core/duration.ts';
 import { KzError } from '../core/errors.ts';
 import type { Lease, Provider } from './provider.ts';
-import { asKzError, isAboutValue, isMadeInVain, refusal, Trouble, withoutName, type KeeperEvent, type NotAdopted } from './renew-event.ts';
+import { asKzError, isAboutValue, isMadeInVain, refusal, Trouble, withoutName } from './renew-event.ts';
+import type { Consumer, KeeperEvent, NotAdopted } from './renew-event.ts';
 import { groupBy, namesOf } from './renew-groups.ts';
 import type { Access } from './resolve.ts';
 import { refOf, resolveSecrets, type Resolved, type SetSecret } from './secrets.ts';
-
-/** Who uses the values: the proxy of a blind run, or the child of a direct one. */
-export interface Consumer {
-  /** Would a new value of this secret reach anybody? */
-  uses(name: string): boolean;
-  /** Takes new values, all of one read at once. Those that it cannot take it names. */
-  adopt(changes: readonly SetSecret[]): Promise<readonly NotAdopted[]> | readonly NotAdopted[];
-  /** The lease is over and nothing took its place. A later `adopt` makes the secret good again. */
-  expire(names: readonly string[]): void;
-}
 
 export interface KeeperOptions {
   readonly config: Config;
@@ -39,6 +31,8 @@ const WATCHABLE: readonly ProviderName[] = ['file'];
 
 /** For one question to a provider: nobody waits for the answer, and a server that hangs is asked again. */
 const PATIENCE_MS = 20_000;
+/** For all that is asked when the keeper is closed. */
+const LAST_ANSWERS_MS = 250;
 const FIRST_RETRY_MS = 2000;
 const LONGEST_RETRY_MS = 60_000;
 /** A file that is replaced is away for a moment. */
@@ -54,6 +48,8 @@ export class Keeper {
   readonly #options: KeeperOptions;
   readonly #current: Map<string, SetSecret>;
   readonly #stop = new AbortController();
+  /** Questions to providers, which go on a little longer. */
+  readonly #giveUp = new AbortController();
   readonly #expired = new Set<string>();
   /** Name → why its old value stays, as it was told last. */
   readonly #keptBecause = new Map<string, string>();
@@ -69,13 +65,16 @@ export class Keeper {
 
   private constructor(given: readonly SetSecret[], options: KeeperOptions) {
     // One for each wait; Node warns of more than ten.
-    setMaxListeners(0, this.#stop.signal);
+    setMaxListeners(0, this.#stop.signal, this.#giveUp.signal);
     this.#options = options;
     this.#current = new Map(given.map((each) => [each.name, each]));
   }
 
-  close(): void {
+  /** Nothing is told or changed any more. What is being read may just be issued, and then has to be known so that it is given back: that may come. */
+  async close(): Promise<void> {
     this.#stop.abort();
+    await endOfAll(this.#turns.values(), LAST_ANSWERS_MS);
+    this.#giveUp.abort();
   }
 
   #begin(): boolean {
@@ -249,10 +248,8 @@ export class Keeper {
   async #readAgain(names: readonly string[], { quietly = false } = {}): Promise<Read> {
     const provider = this.#current.get(names[0] ?? '')?.source.provider ?? 'env';
     const turn = (this.#turns.get(provider) ?? Promise.resolve()).then(() => this.#read(this.#withSharers(names), quietly));
-    this.#turns.set(
-      provider,
-      turn.catch(() => undefined),
-    );
+    const over = turn.catch(() => undefined);
+    this.#turns.set(provider, over);
     return turn;
   }
 
@@ -264,6 +261,8 @@ export class Keeper {
   }
 
   async #read(names: readonly string[], quietly: boolean): Promise<Read> {
+    // It may have waited for its turn.
+    this.#stop.signal.throwIfAborted();
     const { config, access, consumer, tell } = this.#options;
     const results = await this.#resolved(names, { config, access });
     // What was given up because of `close` failed for no other reason, and nobody waits for the rest.
@@ -330,7 +329,7 @@ export class Keeper {
   }
 
   #patience(): AbortSignal {
-    return AbortSignal.any([this.#stop.signal, AbortSignal.timeout(PATIENCE_MS)]);
+    return AbortSignal.any([this.#giveUp.signal, AbortSignal.timeout(PATIENCE_MS)]);
   }
 
   async #sleep(ms: number): Promise<void> {

@@ -3,8 +3,8 @@
 import type { Config } from '../config/load.ts';
 import { KzError } from '../core/errors.ts';
 import type { Redacted } from '../mask/redact.ts';
-import type { NotAdopted } from '../providers/renew-event.ts';
-import { Keeper, type Consumer } from '../providers/renew.ts';
+import type { Consumer, NotAdopted } from '../providers/renew-event.ts';
+import { Keeper } from '../providers/renew.ts';
 import type { Access } from '../providers/resolve.ts';
 import type { Resolved, SetSecret } from '../providers/secrets.ts';
 import type { Notice } from './blind-secrets.ts';

@@ -49,7 +49,7 @@ export async function runDirect(command: Command, options: DirectOptions): Promi
   try {
     return await supervised.ended();
   } finally {
-    keeper?.close();
+    await keeper?.close();
   }
 }
 

@@ -8,8 +8,7 @@ import { Guard, type Guarded } from '../mask/guard.ts';
 import { Remasker, type Masked } from '../mask/remask.ts';
 import { TokenTable } from '../mask/table.ts';
 import type { Rule } from '../policy/rule.ts';
-import type { NotAdopted } from '../providers/renew-event.ts';
-import type { Consumer } from '../providers/renew.ts';
+import type { Consumer, NotAdopted } from '../providers/renew-event.ts';
 import type { SetSecret } from '../providers/secrets.ts';
 import { blindSecret, type BlindSecrets, type Given } from './blind-secrets.ts';
 

@@ -17,8 +17,8 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'kz-renew-'));
 });
 
-afterEach(() => {
-  for (const keeper of keepers.splice(0)) keeper.close();
+afterEach(async () => {
+  await Promise.all(keepers.splice(0).map((keeper) => keeper.close()));
   rmSync(folder, { recursive: true, force: true });
 });
 

@@ -44,7 +44,7 @@ it.each(['restart', 'signal:HUP'])('a program that has ended is not said to get 
     await settled();
     expect(told).toEqual(['A changed: the program has ended or is ending, and does not get it']);
   } finally {
-    keeper?.close();
+    await keeper?.close();
     signals.close();
   }
 });
